@@ -1,0 +1,87 @@
+"""Whom a message is for: users by id, or one connection that has no user."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, cast
+from uuid import UUID
+
+from qrsocket.errors import InvalidUserId, TooManyRecipients
+
+MAX_RECIPIENTS = 10_000
+MAX_ID_BYTES = 256
+
+
+class HasId(Protocol):
+    """Anything with an id: a User, a row of an ORM, a Pydantic model."""
+
+    @property
+    def id(self) -> Any: ...
+
+
+UserLike: TypeAlias = str | int | UUID | HasId
+
+# An audience is its kind and its id, "u:alice": what routes are kept for and frames are addressed to.
+Audience: TypeAlias = str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Someone who was authenticated. Only the id is known from then on."""
+
+    id: str
+
+
+def user_id(user: UserLike) -> str:
+    """
+    Return the id of *user* as text: 42, "42" and an object whose `.id` is 42 are the same user.
+
+    Raises:
+        InvalidUserId: Not a str, int, UUID or an object with such an `.id`; empty, over 256 bytes of UTF-8, or with
+            control characters.
+    """
+    value = user if isinstance(user, str | int | UUID) else getattr(user, "id", None)
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise InvalidUserId(f"a user is a str, int, UUID or an object with such an .id, not {type(user).__name__}")
+    text = str(value)
+    if not text or any(character < " " or character == "\x7f" for character in text):
+        raise InvalidUserId("a user id must not be empty or hold control characters")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidUserId("a user id must not hold half a surrogate pair") from None
+    if size > MAX_ID_BYTES:
+        raise InvalidUserId(f"a user id is at most {MAX_ID_BYTES} bytes of UTF-8")
+    return text
+
+
+def user_ids(users: UserLike | Iterable[UserLike]) -> tuple[str, ...]:
+    """
+    Return the ids of one user or many, each once, in order.
+
+    Raises:
+        InvalidUserId: See `user_id`.
+        TooManyRecipients: More than 10 000 different users.
+    """
+    if isinstance(users, str | bytes | bytearray | memoryview) or hasattr(users, "id"):
+        return (user_id(cast(UserLike, users)),)
+    if not isinstance(users, Iterable):
+        return (user_id(users),)
+    ids: dict[str, None] = {}
+    for user in users:
+        ids[user_id(user)] = None
+        if len(ids) > MAX_RECIPIENTS:
+            raise TooManyRecipients(MAX_RECIPIENTS)
+    return tuple(ids)
+
+
+def of_user(id: str) -> Audience:
+    return f"u:{id}"
+
+
+def of_connection(id: str) -> Audience:
+    return f"c:{id}"
+
+
+def user_of(audience: Audience) -> str | None:
+    """Return the user's id, or None if *audience* is a connection without a user."""
+    return audience[2:] if audience.startswith("u:") else None

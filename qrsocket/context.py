@@ -1,0 +1,84 @@
+"""Who the code that runs now works for: set where a request, a message or a job begins, reset where it ends."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from qrsocket import audience
+from qrsocket.audience import Audience, User, UserLike
+from qrsocket.errors import NoRecipient
+
+Bind: TypeAlias = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """
+    The current user and connection.
+
+    Attributes:
+        user: Id of the authenticated user, if there is one.
+        connection: Id of the WebSocket connection whose message is being handled. A job queued without a user keeps it.
+        bind: Makes a user the user of the current connection; only in a handler of that connection.
+        is_eager: A Celery task runs inside its caller, and so may block even on an event loop.
+    """
+
+    user: str | None = None
+    connection: str | None = None
+    bind: Bind | None = None
+    is_eager: bool = False
+
+
+NOBODY = Context()
+_current: ContextVar[Context] = ContextVar("qrsocket", default=NOBODY)
+
+
+def current() -> Context:
+    return _current.get()
+
+
+@contextmanager
+def running_for(context: Context) -> Iterator[None]:
+    """Work for *context* until the block ends. Threads and tasks started inside inherit it as context variables do."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_audience() -> Audience:
+    """
+    Return whom `socket.send` means here: the user, or else the connection.
+
+    Raises:
+        NoRecipient: There is neither.
+    """
+    context = current()
+    if context.user is not None:
+        return audience.of_user(context.user)
+    if context.connection is not None:
+        return audience.of_connection(context.connection)
+    raise NoRecipient
+
+
+async def authenticated(user: UserLike) -> User:
+    """
+    Make *user* the current user: of this HTTP request, or of this WebSocket connection.
+
+    Call it where you have verified who it is: in an `async def` dependency or endpoint, in `on_connect`,
+    `authenticate` or a message handler. From there on `socket.send` and `.delay()` know the user. A plain `def`
+    dependency runs in a thread of its own and cannot set the user for its endpoint: make it `async def`.
+
+    Raises:
+        InvalidUserId: *user* cannot name a user.
+        NotAuthenticated: The connection belongs to another user; it is closed with 4100.
+    """
+    id = audience.user_id(user)
+    context = current()
+    if context.bind is not None:
+        await context.bind(id)
+    _current.set(replace(context, user=id))
+    return User(id)

@@ -1,0 +1,1 @@
+"""From a sender to the nodes that have connections of the audience."""

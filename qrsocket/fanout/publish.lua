@@ -1,0 +1,33 @@
+-- Send a message to every node that has open connections of its audiences: one frame a node.
+-- ARGV[1]  kind    ARGV[2]  message id    ARGV[3]  payload    ARGV[4]  ms that the id is remembered
+-- ARGV[5...]  audiences
+-- Returns {connections, nodes} that it was routed to; for an id seen before, what was returned then, and nothing is sent.
+local kind, id, payload = ARGV[1], ARGV[2], ARGV[3]
+local seen = redis.call('GET', sent(id))
+if seen then
+  local connections, reached = string.match(seen, '(%d+)|(%d+)')
+  return {tonumber(connections), tonumber(reached)}
+end
+
+local recipients, counts = {}, {} -- by node
+for i = 5, #ARGV do
+  local at = redis.call('HGETALL', route(ARGV[i]))
+  for j = 1, #at, 2 do
+    local node = at[j]
+    if not recipients[node] then recipients[node], counts[node] = {}, 0 end
+    recipients[node][#recipients[node] + 1] = ARGV[i]
+    counts[node] = counts[node] + at[j + 1]
+  end
+end
+
+local connections, reached = 0, 0
+for node, audiences in pairs(recipients) do
+  local number = redis.call('HINCRBY', frames, node, 1)
+  local head = kind .. '\t' .. number .. '\t' .. id .. '\t' .. table.concat(audiences, '\t')
+  -- A node that does not listen has died and is not reaped yet: its connections are gone.
+  if redis.call('PUBLISH', channel(node), head .. '\n' .. payload) > 0 then
+    connections, reached = connections + counts[node], reached + 1
+  end
+end
+redis.call('SET', sent(id), connections .. '|' .. reached, 'PX', ARGV[4])
+return {connections, reached}

@@ -1,0 +1,93 @@
+"""The names of all keys and channels in Redis, and nothing else knows them."""
+
+from binascii import crc_hqx
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qrsocket.audience import Audience
+from qrsocket.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """
+    The keys of one shard. All carry one hash tag, so that a script may touch any of them together.
+
+    Attributes:
+        base: `<prefix>:<application>:{q<shard>}:`
+
+    Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+
+    base: str
+
+    @property
+    def nodes(self) -> str:
+        """Sorted set: node incarnation -> end of its lease (Unix ms)."""
+        return f"{self.base}nodes"
+
+    @property
+    def reaping(self) -> str:
+        """Sorted set: node whose lease has ended and that is being emptied -> since (Unix ms)."""
+        return f"{self.base}reaping"
+
+    @property
+    def grace(self) -> str:
+        """Sorted set: audience that is gone but not yet said to be -> when it will be (Unix ms)."""
+        return f"{self.base}grace"
+
+    @property
+    def frames(self) -> str:
+        """Hash: node -> frames sent to it."""
+        return f"{self.base}frames"
+
+    def members(self, node: str) -> str:
+        """Set: audiences that *node* has connections of."""
+        return f"{self.base}node:{node}:members"
+
+    def route(self, audience: Audience) -> str:
+        """Hash: node -> open connections of *audience* there. Empty means offline."""
+        return f"{self.base}route:{audience}"
+
+    def state(self, audience: Audience) -> str:
+        """Hash: seq, online. What the hooks were last told."""
+        return f"{self.base}state:{audience}"
+
+    def sent(self, message_id: str) -> str:
+        """String: the answer to a publish, so that the same message is not sent twice."""
+        return f"{self.base}sent:{message_id}"
+
+    def probe(self, probe_id: str) -> str:
+        """List: nodes that have seen a probe."""
+        return f"{self.base}probe:{probe_id}"
+
+    def channel(self, node: str) -> str:
+        """Pub/sub channel that *node* listens on."""
+        return f"{self.base}channel:{node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """All shards of one application."""
+
+    shards: tuple[Keys, ...]
+
+    @staticmethod
+    def of(settings: Settings) -> "Keyspace":
+        base = f"{settings.prefix}:{settings.application}"
+        return Keyspace(tuple(Keys(f"{base}:{{q{shard}}}:") for shard in range(settings.shards)))
+
+    def of_audience(self, audience: Audience) -> Keys:
+        return self.shards[_crc16(audience) % len(self.shards)]
+
+    def group(self, audiences: Iterable[Audience]) -> dict[Keys, list[Audience]]:
+        """Sort *audiences* by the shard that holds them."""
+        groups: dict[Keys, list[Audience]] = {}
+        for audience in audiences:
+            groups.setdefault(self.of_audience(audience), []).append(audience)
+        return groups
+
+
+def _crc16(audience: Audience) -> int:
+    """CRC-16/XMODEM, the checksum that Redis Cluster places keys by."""
+    return crc_hqx(audience.encode(), 0)

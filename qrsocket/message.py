@@ -1,0 +1,160 @@
+"""A message: encoded once where it is sent, checked once where it comes in."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from qrsocket.errors import CloseCode, InvalidJson, MessageTooLarge, NotSerializable
+
+MAX_JSON_DEPTH = 32
+
+
+class Kind(StrEnum):
+    """What a frame between processes carries, as its first letter."""
+
+    TEXT = "t"
+    BINARY = "b"
+    CLOSE = "c"
+    HEARTBEAT = "h"
+    PROBE = "p"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    What is sent, as it travels.
+
+    Attributes:
+        payload: UTF-8 for text; for CLOSE the JSON of a `Close`.
+    """
+
+    kind: Kind
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """
+    Where a message went; falsy when nobody was online.
+
+    Attributes:
+        message_id: Unique. A message sent again under the same id within 300 s is delivered once.
+        connections: Open connections that it was routed to. Routed is not read: a client may drop before.
+        nodes: Web nodes that it was routed to.
+    """
+
+    message_id: str
+    connections: int
+    nodes: int
+
+    def __bool__(self) -> bool:
+        return self.connections > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """
+    An order to close connections.
+
+    Attributes:
+        connection: Only this connection of the audience; every one when empty.
+    """
+
+    code: int
+    reason: str
+    connection: str = ""
+
+    def to_message(self) -> Message:
+        if self.code != CloseCode.NORMAL and not 3000 <= self.code <= 4999:
+            raise ValueError(
+                f"close code {self.code} is not for applications: use 1000 or 3000 to 4999 (RFC 6455, 7.4)"
+            )
+        if len(self.reason.encode()) > 123:  # a control frame holds 125 bytes, two of them the code
+            raise ValueError("a close reason is at most 123 bytes of UTF-8")
+        return Message(Kind.CLOSE, to_json(self))
+
+    @staticmethod
+    def from_payload(payload: bytes) -> "Close":
+        return Close(**from_json(payload))
+
+
+def encode(message: object, *, limit_bytes: int) -> Message:
+    """
+    Encode *message* as it will reach the browser.
+
+    Args:
+        message: `str` becomes a text frame, bytes-like a binary frame, anything else a JSON document. In a Pydantic
+            model NaN is written as its own configuration says (`null` by default); elsewhere it is refused.
+
+    Raises:
+        NotSerializable: It cannot be written as JSON, is nested over 32 levels, or holds NaN, Infinity or half a
+            surrogate pair (browsers refuse them).
+        MessageTooLarge: It is over *limit_bytes*.
+    """
+    if isinstance(message, str):
+        encoded = Message(Kind.TEXT, _to_utf8(message))
+    elif isinstance(message, bytes | bytearray | memoryview):
+        encoded = Message(Kind.BINARY, bytes(message))
+    else:
+        encoded = Message(Kind.TEXT, _to_json(message))
+    if len(encoded.payload) > limit_bytes:
+        raise MessageTooLarge(len(encoded.payload), limit_bytes)
+    return encoded
+
+
+def decode_json(payload: str | bytes) -> Any:
+    """
+    Parse what a client sent.
+
+    Raises:
+        InvalidJson: Not JSON, nested over 32 levels, or with NaN, Infinity, a number beyond a double or half a
+            surrogate pair.
+    """
+    try:
+        value = from_json(payload, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidJson("Invalid JSON") from None  # the cause quotes the payload
+    _check_shape(value)
+    return value
+
+
+def _to_utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise NotSerializable(f"half a surrogate pair at position {error.start} of the text") from None
+
+
+def _to_json(value: object) -> bytes:
+    try:
+        payload = to_json(value)
+    except (PydanticSerializationError, RecursionError) as error:
+        raise NotSerializable(f"{type(value).__name__} cannot be sent as JSON: {error}") from None
+    # Both are rare, and most documents are cleared by a scan in C: only a suspect is parsed again.
+    if b"NaN" in payload or b"Infinity" in payload or payload.count(b"[") + payload.count(b"{") > MAX_JSON_DEPTH:
+        try:
+            _check_shape(from_json(payload, allow_inf_nan=False))
+        except ValueError as error:
+            reason = error if isinstance(error, InvalidJson) else "it holds NaN or Infinity"
+            raise NotSerializable(f"{type(value).__name__} cannot be sent as JSON: {reason}") from None
+    return payload
+
+
+def _check_shape(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        deeper: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                deeper.extend(item.values())
+            elif isinstance(item, list):
+                deeper.extend(item)
+            elif isinstance(item, float) and not isfinite(item):
+                raise InvalidJson("Invalid JSON: a number is too large")
+        depth += any(isinstance(item, dict | list) for item in level)
+        if depth > MAX_JSON_DEPTH:
+            raise InvalidJson(f"Invalid JSON: nested deeper than {MAX_JSON_DEPTH} levels")
+        level = deeper

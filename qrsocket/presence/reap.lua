@@ -1,0 +1,34 @@
+#!lua flags=allow-oom
+-- Empty a dead node, and tell who has been gone for longer than the grace. Small steps: a call holds up everyone.
+-- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most audiences of each kind in this call
+-- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended.
+local lease = redis.call('ZSCORE', nodes, ARGV[1])
+local now = clock()
+if not lease or tonumber(lease) <= now then return {0} end
+local grace_ms, batch = tonumber(ARGV[2]), tonumber(ARGV[3])
+local reply = {0}
+
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do
+  redis.call('ZREM', nodes, dead)
+  redis.call('ZADD', reaping, now, dead) -- remembered, so that a reaper may die half-way
+end
+local dead = redis.call('ZRANGE', reaping, 0, 0)[1]
+if dead then
+  for _, audience in ipairs(redis.call('SPOP', members(dead), batch)) do
+    redis.call('HDEL', route(audience), dead)
+    reply[#reply + 1] = settle(audience, grace_ms)
+  end
+  if redis.call('EXISTS', members(dead)) == 0 then
+    redis.call('ZREM', reaping, dead)
+    redis.call('HDEL', frames, dead)
+  end
+  reply[1] = redis.call('EXISTS', reaping)
+end
+
+local due = redis.call('ZRANGEBYSCORE', grace, '-inf', now, 'LIMIT', 0, batch)
+for _, audience in ipairs(due) do
+  redis.call('ZREM', grace, audience)
+  reply[#reply + 1] = settle(audience, 0)
+end
+if #due == batch then reply[1] = 1 end
+return reply

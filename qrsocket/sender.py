@@ -1,0 +1,255 @@
+"""The verbs, for code that awaits and for code that blocks: whom, what, and then the same calls."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterable, Iterator
+from itertools import count
+from typing import Any, Generic
+from uuid import uuid4
+
+from typing_extensions import TypeVar
+
+from qrsocket import audience, clients
+from qrsocket.audience import Audience, UserLike
+from qrsocket.awaited import Awaited
+from qrsocket.context import current, current_audience
+from qrsocket.errors import CloseCode, NoRecipient
+from qrsocket.fanout.publish import RECIPIENTS_PER_CALL, Routed, publish
+from qrsocket.keys import Keys, Keyspace
+from qrsocket.message import Close, Delivery, Message, encode
+from qrsocket.presence import table
+from qrsocket.roundtrip import Call, arun, run
+from qrsocket.settings import Settings, get_settings
+
+M = TypeVar("M", contravariant=True, default=Any)
+
+
+class Socket(Generic[M]):
+    """
+    Sends to users, on all their devices, from async code. `Socket[MyMessage]()` lets a type checker check the message.
+
+    Every verb raises `Unavailable` when Redis does not answer within `redis_timeout`.
+    """
+
+    def to(self, users: UserLike | Iterable[UserLike]) -> "Recipients[M]":
+        """
+        Name whom to send to: one user or many (str, int, UUID, or an object with `.id`), 1 to 10 000.
+
+        Raises:
+            InvalidUserId: One of them cannot name a user.
+            NoRecipient: There are none.
+            TooManyRecipients: There are more than 10 000.
+        """
+        return Recipients(_audiences(users))
+
+    def send(self, message: M) -> Coroutine[Any, Any, Delivery]:
+        """
+        Send *message* to the current user on all devices; with no user, to the current connection.
+
+        Args:
+            message: `str` goes as a text frame, bytes as a binary frame, anything else as a JSON document.
+
+        Raises:
+            NoRecipient: There is neither a current user nor a current connection.
+            NotSerializable: *message* cannot be written as JSON.
+            MessageTooLarge: The encoded message is over `max_message_out_bytes`.
+        """
+        _require_event_loop("send")
+        return Awaited("send", _send((current_audience(),), _encode(message)))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Coroutine[Any, Any, Delivery]:
+        """
+        Close the current connection; where there is none, in a job say, all connections of the current user.
+
+        Args:
+            code: 1000, or 3000 to 4999.
+            reason: At most 123 bytes. The client sees it.
+        """
+        _require_event_loop("close")
+        return Awaited("close", _send((current_audience(),), _close_here(code, reason)))
+
+    def is_online(self, user: UserLike) -> Coroutine[Any, Any, bool]:
+        """Tell whether *user* has an open connection anywhere."""
+        _require_event_loop("is_online")
+        return Awaited("is_online", _is_online(user))
+
+    def online(self, users: Iterable[UserLike] | None = None) -> Coroutine[Any, Any, set[str]]:
+        """
+        Return the ids of those *users*, at most 10 000, who have an open connection anywhere.
+
+        Without *users*: of everyone. That reads the whole table, which is fine for thousands, not for millions.
+        """
+        _require_event_loop("online")
+        return Awaited("online", _online(users))
+
+
+class Recipients(Generic[M]):
+    """Users that were named with `socket.to(...)`."""
+
+    def __init__(self, audiences: tuple[Audience, ...]) -> None:
+        self._audiences = audiences
+
+    def send(self, message: M) -> Coroutine[Any, Any, Delivery]:
+        """Send *message* to all of them, on all their devices. Raises as `Socket.send` does."""
+        _require_event_loop("send")
+        return Awaited("send", _send(self._audiences, _encode(message)))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Coroutine[Any, Any, Delivery]:
+        """Close all their connections. See `Socket.close`."""
+        _require_event_loop("close")
+        return Awaited("close", _send(self._audiences, Close(code, reason).to_message()))
+
+
+class BlockingSocket(Generic[M]):
+    """Sends to users from blocking code: Celery tasks, `def` endpoints, scripts. The verbs of `Socket`."""
+
+    def to(self, users: UserLike | Iterable[UserLike]) -> "BlockingRecipients[M]":
+        """Name whom to send to. See `Socket.to`."""
+        return BlockingRecipients(_audiences(users))
+
+    def send(self, message: M) -> Delivery:
+        """Send *message* to the current user on all devices; with no user, to the current connection."""
+        return _send_blocking((current_audience(),), _encode(message))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
+        """Close the current connection; where there is none, all connections of the current user."""
+        return _send_blocking((current_audience(),), _close_here(code, reason))
+
+    def is_online(self, user: UserLike) -> bool:
+        """Tell whether *user* has an open connection anywhere."""
+        return bool(self.online([user]))
+
+    def online(self, users: Iterable[UserLike] | None = None) -> set[str]:
+        """Return the ids of those *users*, or of everyone, who are connected anywhere. See `Socket.online`."""
+        _refuse_event_loop("online")
+        settings = get_settings()
+        client = clients.blocking(settings)
+        calls = _online_calls(settings, users)
+        return _ids(run(client, call, timeout=settings.redis_timeout) for call in calls)
+
+
+class BlockingRecipients(Generic[M]):
+    """Users that were named with `socket.to(...)`."""
+
+    def __init__(self, audiences: tuple[Audience, ...]) -> None:
+        self._audiences = audiences
+
+    def send(self, message: M) -> Delivery:
+        """Send *message* to all of them, on all their devices. Raises as `Socket.send` does."""
+        return _send_blocking(self._audiences, _encode(message))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
+        """Close all their connections. See `Socket.close`."""
+        return _send_blocking(self._audiences, Close(code, reason).to_message())
+
+
+async def _send(audiences: tuple[Audience, ...], message: Message) -> Delivery:
+    settings, id = get_settings(), next(_message_ids)
+    client = clients.awaiting(settings)
+    calls = _publish_calls(settings, audiences, message, id)
+    return _delivery(id, [await arun(client, call, timeout=settings.redis_timeout) for call in calls])
+
+
+def _send_blocking(audiences: tuple[Audience, ...], message: Message) -> Delivery:
+    _refuse_event_loop("send")
+    settings, id = get_settings(), next(_message_ids)
+    client = clients.blocking(settings)
+    calls = _publish_calls(settings, audiences, message, id)
+    return _delivery(id, [run(client, call, timeout=settings.redis_timeout) for call in calls])
+
+
+async def _is_online(user: UserLike) -> bool:
+    return bool(await _online([user]))
+
+
+async def _online(users: Iterable[UserLike] | None) -> set[str]:
+    settings = get_settings()
+    client = clients.awaiting(settings)
+    calls = _online_calls(settings, users)
+    return _ids([await arun(client, call, timeout=settings.redis_timeout) for call in calls])
+
+
+def _publish_calls(
+    settings: Settings, audiences: tuple[Audience, ...], message: Message, id: str
+) -> Iterator[Call[Routed]]:
+    for keys, batch, number in _batches(settings, audiences):
+        yield publish(keys, message, f"{id}.{number}" if number else id, batch)
+
+
+def _online_calls(settings: Settings, users: Iterable[UserLike] | None) -> Iterator[Call[set[Audience]]]:
+    if users is None:
+        yield from (table.everyone(keys) for keys in Keyspace.of(settings).shards)
+        return
+    audiences = [audience.of_user(id) for id in audience.user_ids(users)]
+    for keys, batch, _ in _batches(settings, audiences):
+        yield table.online_of(keys, batch)
+
+
+def _batches(settings: Settings, audiences: Iterable[Audience]) -> Iterator[tuple[Keys, list[Audience], int]]:
+    number = 0
+    for keys, group in Keyspace.of(settings).group(audiences).items():
+        for start in range(0, len(group), RECIPIENTS_PER_CALL):
+            yield keys, group[start : start + RECIPIENTS_PER_CALL], number
+            number += 1
+
+
+def _delivery(id: str, routed: list[Routed]) -> Delivery:
+    return Delivery(id, sum(part.connections for part in routed), max(part.nodes for part in routed))
+
+
+def _ids(answers: Iterable[set[Audience]]) -> set[str]:
+    ids = (audience.user_of(one) for answer in answers for one in answer)
+    return {id for id in ids if id is not None}
+
+
+def _audiences(users: UserLike | Iterable[UserLike]) -> tuple[Audience, ...]:
+    ids = audience.user_ids(users)
+    if not ids:
+        raise NoRecipient
+    return tuple(audience.of_user(id) for id in ids)
+
+
+def _encode(message: object) -> Message:
+    return encode(message, limit_bytes=get_settings().max_message_out_bytes)
+
+
+def _close_here(code: int, reason: str) -> Message:
+    return Close(code, reason, current().connection or "").to_message()
+
+
+def _new_message_ids() -> Iterator[str]:
+    process = uuid4().hex
+    return (f"{process}:{number}" for number in count(1))
+
+
+_message_ids = _new_message_ids()
+
+
+def _after_fork() -> None:
+    global _message_ids  # a forked child that counts on would use its parent's ids, and its messages would be dropped
+    _message_ids = _new_message_ids()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _require_event_loop(verb: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            f"socket.{verb}() of `from qrsocket import socket` needs an event loop, and none is running here. "
+            f"In a Celery task, a `def` endpoint or a script use `from qrsocket.sync import socket`"
+        ) from None
+
+
+def _refuse_event_loop(verb: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if not current().is_eager:
+        raise RuntimeError(
+            f"socket.{verb}() of `from qrsocket.sync import socket` would block the event loop that runs here. "
+            f"In `async def` code use `from qrsocket import socket` and `await socket.{verb}(...)`"
+        )

@@ -1,0 +1,9 @@
+"""The same verbs, blocking: for Celery tasks, `def` endpoints and scripts."""
+
+from qrsocket.audience import User
+from qrsocket.message import Delivery
+from qrsocket.sender import BlockingSocket as Socket
+
+__all__ = ["Delivery", "Socket", "User", "socket"]
+
+socket: Socket = Socket()
