@@ -3,6 +3,7 @@
 from binascii import crc_hqx
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qrsocket.audience import Audience
 from qrsocket.settings import Settings
@@ -74,8 +75,7 @@ class Keyspace:
 
     @staticmethod
     def of(settings: Settings) -> "Keyspace":
-        base = f"{settings.prefix}:{settings.application}"
-        return Keyspace(tuple(Keys(f"{base}:{{q{shard}}}:") for shard in range(settings.shards)))
+        return _keyspace(settings.prefix, settings.application, settings.shards)
 
     def of_audience(self, audience: Audience) -> Keys:
         return self.shards[_crc16(audience) % len(self.shards)]
@@ -86,6 +86,11 @@ class Keyspace:
         for audience in audiences:
             groups.setdefault(self.of_audience(audience), []).append(audience)
         return groups
+
+
+@lru_cache(maxsize=8)
+def _keyspace(prefix: str, application: str, shards: int) -> Keyspace:
+    return Keyspace(tuple(Keys(f"{prefix}:{application}:{{q{shard}}}:") for shard in range(shards)))
 
 
 def _crc16(audience: Audience) -> int:

@@ -142,8 +142,8 @@ def _attempts(timeout: float) -> Iterator[float | None]:
 
 
 def _cause(error: Exception) -> str:
-    """Say what failed without the address, which may hold a password."""
-    return "no answer" if isinstance(error, TimeoutError) else "no connection"
+    """Say what failed by its kind: the text may hold the address, and that a password."""
+    return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def _raise_if_out_of_service(error: RedisError, timeout: float) -> None:

@@ -23,65 +23,84 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="QRSOCKET_", frozen=True, extra="forbid")
 
     redis_url: SecretStr = Field(
-        SecretStr("redis://localhost:6379/0"),
+        default=SecretStr("redis://localhost:6379/0"),
         description="Where Redis or Valkey is: redis://, rediss://, valkey://, valkeys:// or unix://.",
     )
     redis_timeout: Seconds = Field(
-        2.0, description="Seconds for one command, retries included. Then `Unavailable` is raised."
+        default=2.0, description="Seconds for one command, retries included. Then `Unavailable` is raised."
     )
-    prefix: str = Field("qrsocket", pattern=r"^[\w.-]+$", description="First word of every key and channel.")
+    prefix: str = Field(default="qrsocket", pattern=r"^[\w.-]+$", description="First word of every key and channel.")
     application: str = Field(
-        "app",
+        default="app",
         pattern=r"^[\w.-]+$",
         description="Second word of every key and channel. Pub/sub ignores database numbers, so two applications on "
         "one server need two names.",
     )
     shards: Annotated[int, Ge(1), Le(1024)] = Field(
-        1, description="Hash slots to spread users over. Changing it loses who is online: restart everything."
+        default=1, description="Hash slots to spread users over. Changing it loses who is online: restart everything."
     )
     node_name: str = Field(
-        "",
+        default="",
         pattern=r"^[\w.-]{0,64}$",
         description="Name of this web node in logs and in `qrsocket doctor`; the host name when empty.",
     )
 
-    max_message_in_bytes: Bytes = Field(64 * 1024, description="Largest message taken from a client; then close 1009.")
-    max_message_out_bytes: Bytes = Field(256 * 1024, description="Largest message that `send` takes.")
-
-    handler_timeout: Seconds = Field(10.0, description="Seconds for a message handler, unless it says its own.")
-    max_handlers_in_flight: Count = Field(8, description="Messages of one connection handled at once; more wait.")
-    hook_timeout: Seconds = Field(10.0, description="Seconds for an on_online or on_offline hook.")
-    rate: Annotated[float, Gt(0)] = Field(20.0, description="Messages per second that a connection may send.")
-    rate_burst: Count = Field(60, description="Messages above the rate at once; as many refusals close with 4104.")
-
-    max_connections_per_user: Count = Field(20, description="Open connections of one user, on all nodes; then 4103.")
-    max_connections_per_node: Annotated[int, Ge(0)] = Field(
-        0, description="Open connections of one node. 0: the smaller of 10 000 and 0.8 × the open-file limit."
+    max_message_in_bytes: Bytes = Field(
+        default=64 * 1024, description="Largest message taken from a client; then close 1009."
     )
-    max_queued_messages: Count = Field(512, description="Messages that wait for one slow client; then close 4000.")
-    max_queued_bytes: Bytes = Field(1024 * 1024, description="Bytes that wait for one slow client; then close 4000.")
+    max_message_out_bytes: Bytes = Field(default=256 * 1024, description="Largest message that `send` takes.")
 
-    auth_deadline: Seconds = Field(10.0, description="Seconds until the first message must have come; then 4100.")
+    handler_timeout: Seconds = Field(default=10.0, description="Seconds for a message handler, unless it says its own.")
+    max_handlers_in_flight: Count = Field(
+        default=8, description="Messages of one connection handled at once; more wait."
+    )
+    hook_timeout: Seconds = Field(default=10.0, description="Seconds for an on_online or on_offline hook.")
+    rate: Annotated[float, Gt(0)] = Field(default=20.0, description="Messages per second that a connection may send.")
+    rate_burst: Count = Field(
+        default=60, description="Messages above the rate at once; as many refusals close with 4104."
+    )
+
+    max_connections_per_user: Count = Field(
+        default=20, description="Open connections of one user, on all nodes; then 4103."
+    )
+    max_connections_per_node: Annotated[int, Ge(0)] = Field(
+        default=0, description="Open connections of one node. 0: the smaller of 10 000 and 0.8 × the open-file limit."
+    )
+    max_queued_messages: Count = Field(
+        default=512, description="Messages that wait for one slow client; then close 4000."
+    )
+    max_queued_bytes: Bytes = Field(
+        default=1024 * 1024, description="Bytes that wait for one slow client; then close 4000."
+    )
+
+    auth_deadline: Seconds = Field(
+        default=10.0, description="Seconds until the first message must have come; then 4100."
+    )
     allowed_origins: tuple[str, ...] = Field(
-        (),
+        default=(),
         description='Origins, such as "https://app.example.com", that may connect besides the same host. JSON list. '
         '"*" allows every site to act with the visitor\'s cookies: only for public data.',
     )
-    ping_interval: Seconds = Field(25.0, description="Seconds between pings to a client.")
-    ping_timeout: Seconds = Field(20.0, description="Seconds for the client's pong; then the connection is dropped.")
+    ping_interval: Seconds = Field(default=25.0, description="Seconds between pings to a client.")
+    ping_timeout: Seconds = Field(
+        default=20.0, description="Seconds for the client's pong; then the connection is dropped."
+    )
 
     lease: Seconds = Field(
-        15.0,
+        default=15.0,
         description="Seconds that a node's connections count as open after its last renewal. Shorter finds a "
         "killed node sooner, and takes a stalled one for dead.",
     )
-    renew_interval: Seconds = Field(1.0, description="Seconds between two renewals of the lease, each with a reap.")
+    renew_interval: Seconds = Field(
+        default=1.0, description="Seconds between two renewals of the lease, each with a reap."
+    )
     offline_grace: Annotated[float, Ge(0)] = Field(
-        5.0, description="Seconds that a user may be gone, for a page reload say, before `on_offline`."
+        default=5.0, description="Seconds that a user may be gone, for a page reload say, before `on_offline`."
     )
 
     debug: bool = Field(
-        False, description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets."
+        default=False,
+        description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets.",
     )
 
     @field_validator("redis_url")

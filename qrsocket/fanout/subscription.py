@@ -1,0 +1,65 @@
+"""The frames of one node, as they come from Redis: connected again when the connection is lost or silent."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from redis.exceptions import RedisError
+
+from qrsocket import clients
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# A node hears its own heartbeat with every renewal. So much silence means that the connection is dead, or Redis frozen.
+SILENT_RENEWALS = 5
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+
+
+class Subscription:
+    """
+    Attributes:
+        is_open: Set while what is published on *channels* arrives here.
+    """
+
+    def __init__(self, settings: Settings, channels: Sequence[str]) -> None:
+        self._settings = settings
+        self._channels = tuple(channels)
+        self._silence = max(SILENT_RENEWALS * settings.renew_interval, settings.redis_timeout)
+        self.is_open = asyncio.Event()
+
+    async def run(self, on_frame: Callable[[bytes], None]) -> None:
+        """Call *on_frame* with all that is published, without end. What is published while not open is lost."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._read(on_frame)
+            except (RedisError, OSError, TimeoutError) as error:
+                if self.is_open.is_set():
+                    logger.warning("subscription lost", extra={"error": type(error).__name__})
+                    pause = FIRST_PAUSE
+            finally:
+                self.is_open.clear()
+            await asyncio.sleep(pause)  # until Redis takes connections again; nothing tells when
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _read(self, on_frame: Callable[[bytes], None]) -> None:
+        connection = clients.listening(self._settings)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout) as deadline:
+                await connection.connect()
+                await connection.send_command("SUBSCRIBE", *self._channels)
+                for _ in self._channels:
+                    await connection.read_response()
+                self.is_open.set()
+                deadline.reschedule(loop.time() + self._silence)
+                while True:
+                    # RESP2: [b"message", channel, data]
+                    _, _, frame = cast(list[bytes], await connection.read_response())
+                    if frame.startswith(b"h"):
+                        deadline.reschedule(loop.time() + self._silence)
+                    on_frame(frame)
+        finally:
+            await connection.disconnect(nowait=True)

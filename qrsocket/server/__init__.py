@@ -1,0 +1,6 @@
+"""The web side: a router for FastAPI whose connections receive what is sent to their users."""
+
+from qrsocket.server.inbound import SocketRequest
+from qrsocket.server.router import SocketRouter
+
+__all__ = ["SocketRequest", "SocketRouter"]

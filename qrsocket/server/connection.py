@@ -1,0 +1,104 @@
+"""One open WebSocket: what waits to be written, and how it is closed. Nobody who offers a message ever waits."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from qrsocket.audience import Audience
+from qrsocket.errors import CloseCode
+from qrsocket.server.limits import server_protocol
+from qrsocket.settings import Settings
+
+# What a client that reads has this long to take what waits for it, and then the close frame.
+CLOSE_TIMEOUT = 2.0
+
+
+class Connection:
+    """
+    Attributes:
+        id: Unique in the whole cluster.
+        audience: The user that it belongs to, or itself if it has none.
+        closing: Code and reason once it is to be closed, by us or by the client.
+    """
+
+    def __init__(self, id: str, websocket: WebSocket, audience: Audience, settings: Settings) -> None:
+        self.id, self.websocket, self.audience = id, websocket, audience
+        self.closing: tuple[int, str] | None = None
+        self._settings = settings
+        self._waiting: deque[tuple[dict[str, Any], int]] = deque()
+        self._waiting_bytes = 0
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    def offer(self, event: dict[str, Any], size_bytes: int) -> None:
+        """
+        Queue an ASGI send event, which many connections share: do not change it.
+
+        A client that is too slow for what is sent to it is closed (4000).
+        """
+        if self.closing is not None:
+            return
+        self._waiting.append((event, size_bytes))
+        self._waiting_bytes += size_bytes
+        too_many = len(self._waiting) > self._settings.max_queued_messages
+        if too_many or self._waiting_bytes > self._settings.max_queued_bytes:
+            self._waiting.clear()
+            self.close(CloseCode.SLOW_CONSUMER, "too slow to read what is sent")
+            return
+        self._changed.set()
+
+    def offer_json(self, value: Any) -> None:
+        text = to_json(value).decode()
+        self.offer({"type": "websocket.send", "text": text}, len(text))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close it, after what is waiting has been written. Only the first code counts."""
+        if self.closing is None:
+            self.closing = (code, reason)
+            self._changed.set()
+            self._closed.set()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    async def write(self) -> None:
+        """Write what is offered, until the connection is closing and nothing waits."""
+        try:
+            while self._waiting or self.closing is None:
+                if not self._waiting:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                event, size_bytes = self._waiting[0]
+                await self.websocket.send(event)
+                # Counted until it is written, and the queue may have been cleared meanwhile.
+                if self._waiting:
+                    self._waiting.popleft()
+                    self._waiting_bytes -= size_bytes
+        except (WebSocketDisconnect, RuntimeError):  # the client has gone: reading tells the same
+            self.close(CloseCode.NORMAL)
+
+    async def finish(self, writer: asyncio.Task[None]) -> None:
+        """Write what waits and the close frame. A client that does not read is cut off, so that nothing is held."""
+        code, reason = self.closing or (CloseCode.NORMAL, "")
+        try:
+            async with asyncio.timeout(0 if code == CloseCode.SLOW_CONSUMER else CLOSE_TIMEOUT):
+                await writer
+                await self.websocket.close(code, reason)
+        except TimeoutError:
+            self._cut_off(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # the client closed first
+
+    def _cut_off(self, code: int, reason: str) -> None:
+        """Put the close frame behind what the transport holds, and abort if that is not read in time either."""
+        transport = getattr(server_protocol(self.websocket), "transport", None)
+        if transport is None or transport.is_closing():
+            return
+        body = code.to_bytes(2, "big") + reason.encode()
+        transport.write(bytes((0x88, len(body))) + body)  # RFC 6455, 5.2: FIN and opcode 8; a server does not mask
+        transport.close()
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, transport.abort)

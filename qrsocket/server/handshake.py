@@ -1,0 +1,108 @@
+"""Before a WebSocket is accepted: where the page is from, and who comes, if that can be told already."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from qrsocket.context import Context, current, running_for
+from qrsocket.errors import SocketError
+from qrsocket.server.authenticate import user_of
+from qrsocket.server.parameters import Function
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PARAMETERS = frozenset({"request", "cookies", "headers", "query", "client", "token"})
+DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
+
+
+async def shake_hands(websocket: WebSocket, on_connect: Function | None, settings: Settings) -> str | None:
+    """
+    Check the origin and ask *on_connect*.
+
+    Returns:
+        The user's id; None if it is not known yet.
+
+    Raises:
+        HTTPException: The connection is refused.
+    """
+    _check_origin(websocket, settings)
+    if on_connect is None:
+        return None
+    # As a Request, FastAPI's security classes (OAuth2PasswordBearer, APIKeyCookie …) read it as they read any other.
+    request = Request({**websocket.scope, "type": "http", "method": "GET"})
+    scheme, _, credentials = websocket.headers.get("Authorization", "").partition(" ")
+    values = {
+        "request": request,
+        "cookies": websocket.cookies,
+        "headers": websocket.headers,
+        "query": dict(websocket.query_params),
+        "client": websocket.client.host if websocket.client else None,
+        "token": credentials.strip() if scheme.lower() == "bearer" else None,
+    }
+    with running_for(Context()):
+        try:
+            async with asyncio.timeout(settings.handler_timeout):
+                user = user_of(await on_connect(values, request))
+        except TimeoutError:
+            raise HTTPException(503, "on_connect took too long") from None
+        marked = current().user  # by `await authenticated(user)`
+    if user is not None and marked is not None and user != marked:
+        raise HTTPException(403, "on_connect named two users")
+    return user or marked
+
+
+async def refuse(websocket: WebSocket, error: Exception) -> None:
+    """Answer the handshake with an HTTP error instead of accepting it."""
+    match error:
+        case HTTPException():
+            response = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        case SocketError():
+            response = JSONResponse({"detail": error.message}, 403)
+        case _:
+            logger.error("on_connect failed", exc_info=error)
+            response = JSONResponse({"detail": "Internal Server Error"}, 500)
+    with query_unlogged(websocket):
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(response)
+        else:
+            await websocket.close()
+
+
+@contextmanager
+def query_unlogged(websocket: WebSocket) -> Iterator[None]:
+    """Hide the query, which may hold a token, from uvicorn, which logs it when it accepts or refuses."""
+    query, websocket.scope["query_string"] = websocket.scope.get("query_string", b""), b""
+    try:
+        yield
+    finally:
+        websocket.scope["query_string"] = query
+
+
+def _check_origin(websocket: WebSocket, settings: Settings) -> None:
+    """
+    Refuse pages of other sites: browsers send cookies with a WebSocket from any page.
+
+    Source: RFC 6455, section 10.2
+    """
+    origin = websocket.headers.get("Origin")
+    if origin is None:
+        if websocket.cookies:
+            raise HTTPException(403, "a connection with cookies must say its Origin")
+        return  # not a browser
+    if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
+        return
+    parts = urlsplit(origin)
+    port = DEFAULT_PORTS.get(parts.scheme, "")
+    host = websocket.headers.get("Host", "").lower()
+    if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):
+        return
+    logger.warning("origin refused", extra={"origin": origin[:200], "host": host[:200]})
+    raise HTTPException(403, "Origin not allowed: add it to QRSOCKET_ALLOWED_ORIGINS")

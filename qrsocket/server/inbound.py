@@ -1,0 +1,113 @@
+"""A message from a client: decoded, validated, handled in time, and answered with an error if that fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any, Literal, TypeAlias
+
+from fastapi import HTTPException
+from pydantic import TypeAdapter, ValidationError
+from starlette.websockets import WebSocket
+
+from qrsocket.audience import User
+from qrsocket.errors import HandlerTimeout, InvalidJson, NotAuthenticated, SocketError
+from qrsocket.message import decode_json
+from qrsocket.server.parameters import Function
+
+logger = logging.getLogger(__name__)
+
+MessageType: TypeAlias = Literal["json", "string", "text", "binary"]
+PARAMETERS = frozenset({"data", "connection", "request_id", "user", "request"})
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRequest:
+    """
+    A message that a client sent, for handlers that ask for `request`.
+
+    Attributes:
+        data: Decoded, and validated if the handler's `data` is annotated.
+        user: None in an anonymous session.
+        connection: Id of the connection.
+        request_id: Unique; in the log, and in the error that the client gets.
+    """
+
+    data: Any
+    user: User | None
+    connection: str
+    request_id: str
+
+
+class MessageHandler:
+    """A handler of messages, with the way to decode them."""
+
+    def __init__(self, call: Callable[..., Any], type: MessageType, timeout: float | None, *, path: str) -> None:
+        if type not in ("json", "string", "text", "binary"):
+            raise ValueError(f'type must be "json", "string", "text" or "binary", not {type!r}')
+        self.function = Function(call, PARAMETERS, path=path)
+        self.type: MessageType = type
+        self._timeout = timeout
+        data = self.function.parameters.get("data")
+        is_annotated = data is not None and data.annotation not in (Parameter.empty, Any)
+        self._adapter: TypeAdapter[Any] | None = TypeAdapter(data.annotation) if data and is_annotated else None
+
+    async def __call__(
+        self,
+        payload: str | bytes,
+        *,
+        websocket: WebSocket,
+        user: User | None,
+        connection: str,
+        request_id: str,
+        default_timeout: float,
+    ) -> Any:
+        """
+        Handle one message.
+
+        Raises:
+            InvalidJson, ValidationError: The payload is not what the handler takes.
+            HandlerTimeout: The handler did not finish in time.
+        """
+        data = self._decode(payload)
+        values = {
+            "data": data,
+            "user": user,
+            "connection": connection,
+            "request_id": request_id,
+            "request": SocketRequest(data, user, connection, request_id),
+        }
+        timeout = self._timeout or default_timeout
+        deadline = asyncio.timeout(timeout)
+        try:
+            async with deadline:
+                return await self.function(values, websocket)
+        except TimeoutError:
+            if deadline.expired():
+                raise HandlerTimeout(timeout) from None
+            raise
+
+    def _decode(self, payload: str | bytes) -> Any:
+        if self.type != "json":
+            return payload if self._adapter is None else self._adapter.validate_python(payload)
+        value = decode_json(payload)
+        # Validated from the JSON itself: there, strict models take dates, UUIDs and enums as the strings they are.
+        return value if self._adapter is None else self._adapter.validate_json(payload)
+
+
+def error_text(error: Exception, request_id: str, *, debug: bool) -> str:
+    """Return what the client is told. What was not raised for it is logged with its traceback, and not told."""
+    match error:
+        case SocketError():
+            return error.message
+        case HTTPException():
+            return str(error.detail)
+        case InvalidJson() | HandlerTimeout() | NotAuthenticated():
+            return str(error)
+        case ValidationError():
+            return "; ".join(f"{'.'.join(map(str, part['loc'])) or 'data'}: {part['msg']}" for part in error.errors())
+        case _:
+            logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
+            text = f"Internal error ({request_id})"
+            return f"{text}: {type(error).__name__}: {error}" if debug else text

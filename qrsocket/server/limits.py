@@ -1,0 +1,63 @@
+"""What a connection may use: messages per second, and the server's own limits, which uvicorn sets too wide for us."""
+
+import resource
+from typing import Any
+
+from starlette.websockets import WebSocket
+
+from qrsocket.settings import Settings
+
+MOST_CONNECTIONS = 10_000
+
+
+class TokenBucket:
+    """
+    Allows *rate* events per second on average, and *burst* at once.
+
+    Source: https://en.wikipedia.org/wiki/Token_bucket
+    """
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._at = float(burst), now
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def max_connections(settings: Settings) -> int:
+    """Return how many connections a node takes: as set, or the smaller of 10 000 and 0.8 × the open-file limit."""
+    if settings.max_connections_per_node:
+        return settings.max_connections_per_node
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft_limit == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, int(0.8 * soft_limit))
+
+
+def tune_server(websocket: WebSocket, settings: Settings) -> None:
+    """
+    Give this connection our limits where the server is uvicorn; call it before `accept`.
+
+    uvicorn's are for the whole process and set by its command line: 16 MiB a message, compression on (which costs 35
+    KiB a connection), a ping every 20 s. Another server keeps its own; what we check ourselves holds there too.
+    """
+    protocol = server_protocol(websocket)
+    if hasattr(protocol, "ping_interval"):
+        protocol.ping_interval, protocol.ping_timeout = settings.ping_interval, settings.ping_timeout
+    connection: Any = getattr(protocol, "conn", None)
+    if hasattr(connection, "max_message_size"):
+        connection.max_message_size = settings.max_message_in_bytes
+    response: Any = getattr(protocol, "response", None)
+    if hasattr(connection, "extensions") and hasattr(response, "headers"):
+        connection.extensions = []
+        response.headers.pop("Sec-WebSocket-Extensions", None)
+
+
+def server_protocol(websocket: WebSocket) -> Any:
+    """Return uvicorn's protocol object, which owns the transport; None behind a middleware or another server."""
+    receive = websocket._receive  # noqa: SLF001 - ASGI hands out nothing else that leads to the transport
+    return getattr(receive, "__self__", None)
