@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -42,11 +42,21 @@ def current() -> Context:
 @contextmanager
 def running_for(context: Context) -> Iterator[None]:
     """Work for *context* until the block ends. Threads and tasks started inside inherit it as context variables do."""
-    token = _current.set(context)
+    token = begin(context)
     try:
         yield
     finally:
-        _current.reset(token)
+        end(token)
+
+
+def begin(context: Context) -> Token[Context]:
+    """Work for *context* from here on, where a beginning and an end are two calls, such as Celery's signals."""
+    return _current.set(context)
+
+
+def end(token: Token[Context]) -> None:
+    """Work again for whom it was before `begin`."""
+    _current.reset(token)
 
 
 def current_audience() -> Audience:

@@ -1,0 +1,80 @@
+"""Jobs that tell their user how they fare."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from celery import current_task
+from celery.exceptions import Ignore, Reject, Retry
+
+from qrsocket.celery.asynchronous import async_task
+from qrsocket.errors import NoRecipient, Unavailable
+from qrsocket.sync import socket
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+
+class Job:
+    """The task that runs now."""
+
+    @property
+    def id(self) -> str:
+        """Celery's task id; the same for every attempt."""
+        return str(_request().id)
+
+    @property
+    def attempt(self) -> int:
+        """1, then 2 for the first retry, and so on."""
+        return int(_request().retries) + 1
+
+
+job = Job()
+
+
+def notify_user(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Tell the user who queued the task when it starts, succeeds and fails: `@app.task` above, `@notify_user` below.
+
+    The user gets `{"job": {"id": …, "task": <name>, "state": "started" | "succeeded" | "failed"}}` on all devices.
+    Arguments, results and errors are not told. A retry starts again. Without a user nothing is told; without Redis the
+    task runs all the same. An `async def` runs as with `async_task`.
+    """
+    if inspect.iscoroutinefunction(function):
+        function = cast(Callable[P, R], async_task(function))
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        _tell("started")
+        try:
+            result = function(*args, **kwargs)
+        except (Retry, Ignore, Reject):  # it is not over, or has said itself what became of it
+            raise
+        except Exception:
+            _tell("failed")
+            raise
+        _tell("succeeded")
+        return result
+
+    return run
+
+
+def _tell(state: str) -> None:
+    if not current_task:
+        return  # called as a plain function
+    try:
+        socket.send({"job": {"id": job.id, "task": current_task.name, "state": state}})
+    except NoRecipient:
+        pass  # from beat, or from a process where nobody is authenticated
+    except Unavailable:
+        logger.warning("job state not told", extra={"job": job.id, "state": state})
+
+
+def _request() -> Any:
+    if not current_task:
+        raise RuntimeError("there is no job here: `job` is for code that runs in a Celery task")
+    return current_task.request

@@ -1,0 +1,88 @@
+"""
+The current user, carried from whoever queues a task to the task, and from there to its children.
+
+It travels in one header of the message: written when a task is published, read when it begins, forgotten when it ends.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery, signals
+
+from qrsocket.context import NOBODY, Context, begin, current, end
+
+HEADER = "qrsocket"
+
+
+def install(app: Celery) -> None:
+    """
+    Let tasks know the user who queued them: `socket.send(...)` in a task reaches that user.
+
+    Call it once where the Celery application is made, which web processes and workers import. Works in every pool, in
+    eager mode, and for chains, groups, chords, links, retries and tasks that tasks queue. Not for a thread that a task
+    starts by itself (run it in `contextvars.copy_context()`); a task from beat has no user.
+
+    Args:
+        app: The application. The signals that carry the user are Celery's own, for all applications of the process.
+    """
+    signals.before_task_publish.connect(_write, weak=False, dispatch_uid="qrsocket.write")
+    signals.task_prerun.connect(_restore, weak=False, dispatch_uid="qrsocket.restore")
+    signals.task_postrun.connect(_forget, weak=False, dispatch_uid="qrsocket.forget")
+
+
+def _write(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
+    context = current()
+    carried = {"user": context.user} if context.user is not None else {"connection": context.connection}
+    if headers is None or carried == {"connection": None}:
+        return
+    carried = headers.setdefault(HEADER, carried)  # one that the caller wrote wins
+    if isinstance(body, tuple) and len(body) == 3 and isinstance(body[2], dict):
+        _write_into_embedded(body[2], carried)
+
+
+def _write_into_embedded(embedded: dict[str, Any], carried: Any) -> None:
+    """
+    Mark what is queued when this task is over, since not every process that queues it knows the user: the worker's
+    main process does not, when it calls an errback for a task that was killed.
+
+    Source: https://docs.celeryq.dev/en/stable/internals/protocol.html (version 2, `embed`)
+    """
+    for name in ("callbacks", "errbacks", "chain"):
+        if embedded.get(name):
+            embedded[name] = [_marked(signature, carried) for signature in embedded[name]]
+    if embedded.get("chord"):
+        embedded["chord"] = _marked(embedded["chord"], carried)
+
+
+def _marked(signature: Any, carried: Any) -> Any:
+    """Return a copy of *signature* that carries the header, as do all inside it. The caller's stays as it is."""
+    if isinstance(signature, list | tuple):
+        return [_marked(one, carried) for one in signature]
+    if not isinstance(signature, Mapping) or "task" not in signature:
+        return signature
+    options, kwargs = dict(signature.get("options") or {}), dict(signature.get("kwargs") or {})
+    options["headers"] = {HEADER: carried, **(options.get("headers") or {})}
+    for inside, names in ((options, ("link", "link_error", "chord")), (kwargs, ("tasks", "header", "body"))):
+        for name in names:
+            if inside.get(name):
+                inside[name] = _marked(inside[name], carried)
+    return {**signature, "options": options, "kwargs": kwargs}
+
+
+def _restore(task: Any = None, **_: Any) -> None:
+    request = task.request
+    carried = getattr(request, HEADER, None)
+    if carried is None and request.is_eager:
+        # Nothing was published: the task runs inside its caller, for whom its caller works.
+        context = Context(current().user, current().connection, is_eager=True)
+    elif carried is None:
+        context = NOBODY  # set all the same, or the user of the task before would stay
+    else:
+        context = Context(carried.get("user"), carried.get("connection"), is_eager=bool(request.is_eager))
+    request.qrsocket_token = begin(context)
+
+
+def _forget(task: Any = None, **_: Any) -> None:
+    token = task.request.__dict__.pop("qrsocket_token", None)
+    if token is not None:
+        end(token)
