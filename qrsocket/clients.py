@@ -10,6 +10,7 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from qrsocket.settings import Settings
@@ -69,4 +70,6 @@ def _options(place: Place) -> dict[str, Any]:
         "socket_connect_timeout": place[1] / 2,
         "socket_keepalive": True,
         "client_name": "qrsocket",
+        # For Redis Enterprise only, and elsewhere one refused command more for each connection.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }

@@ -1,7 +1,9 @@
 """`async def` tasks, on one event loop for the whole process."""
 
+import _thread
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -41,8 +43,16 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="qrsocket async tasks", daemon=True).start()
+            _start_thread(_loop.run_forever)
         return _loop
+
+
+def _start_thread(run: Callable[[], None]) -> None:
+    # On gevent a Thread is a greenlet of this thread, and a loop that runs in it seems to run everywhere: all blocking
+    # code that looks for one, ours or Django's, would be refused from then on.
+    monkey = sys.modules.get("gevent.monkey")
+    start = monkey.get_original("_thread", "start_new_thread") if monkey else _thread.start_new_thread
+    start(run, ())
 
 
 def _after_fork() -> None:

@@ -53,7 +53,9 @@ def embedded_redis(*options: str, port: int | None = None) -> Iterator[EmbeddedR
         folder = Path(name)
         fixed = ("--bind", "127.0.0.1", "--port", str(port), "--dir", name, "--logfile", str(folder / "log"))
         command = (find_server(), *fixed, "--save", "", "--maxmemory-policy", "noeviction", *options)
-        process = subprocess.Popen(command, preexec_fn=_die_with_parent, stdout=subprocess.DEVNULL)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - our own words
+            command, preexec_fn=_die_with_parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _wait_until_it_answers(process, port, folder / "log")
             yield EmbeddedRedis(f"redis://127.0.0.1:{port}/0", port, folder, process)

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 from qrsocket.context import Context, current, running_for
 from qrsocket.errors import SocketError
 from qrsocket.server.authenticate import user_of
+from qrsocket.server.limits import mark_refused
 from qrsocket.server.parameters import Function
 from qrsocket.settings import Settings
 
@@ -72,6 +73,7 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
     with query_unlogged(websocket):
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
+            mark_refused(websocket)
         else:
             await websocket.close()
 

@@ -3,44 +3,47 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from qrsocket.audience import Audience
+from qrsocket.audience import Audience, of_connection
 from qrsocket.fanout.publish import Frame
 from qrsocket.message import Close, Kind
 from qrsocket.server.connection import Connection
 
 
 class Hub:
-    """
-    Attributes:
-        total: How many connections are open.
-    """
-
     def __init__(self) -> None:
-        self.total = 0
         self._by_audience: dict[Audience, dict[str, Connection]] = {}
+        # What was sent to a connection before it had a user may still be on its way when it has one.
+        self._by_own_audience: dict[Audience, Connection] = {}
 
     def add(self, connection: Connection) -> None:
+        """Let *connection* receive what is sent to its audience."""
+        self._by_own_audience[of_connection(connection.id)] = connection
         self._by_audience.setdefault(connection.audience, {})[connection.id] = connection
-        self.total += 1
+
+    def move(self, connection: Connection, audience: Audience) -> None:
+        """Make *connection* one of *audience*; it still receives what is sent to itself."""
+        self.remove(connection)
+        connection.audience = audience
+        self.add(connection)
 
     def remove(self, connection: Connection) -> None:
         """Forget *connection*; if it is not known, nothing happens."""
+        self._by_own_audience.pop(of_connection(connection.id), None)
         connections = self._by_audience.get(connection.audience, {})
-        if connections.pop(connection.id, None) is not None:
-            self.total -= 1
+        connections.pop(connection.id, None)
         if not connections:
             self._by_audience.pop(connection.audience, None)
 
     def count(self, audience: Audience) -> int:
         return len(self._by_audience.get(audience, ()))
 
+    def __len__(self) -> int:
+        """Return how many connections are open."""
+        return len(self._by_own_audience)
+
     @property
     def audiences(self) -> tuple[Audience, ...]:
         return tuple(self._by_audience)
-
-    def __iter__(self) -> Iterator[Connection]:
-        for connections in tuple(self._by_audience.values()):
-            yield from tuple(connections.values())
 
     def deliver(self, frame: Frame) -> None:
         """Offer a frame to every open connection of its audiences."""
@@ -59,7 +62,7 @@ class Hub:
             connection.offer(event, size_bytes)
 
     def close_all(self, code: int, reason: str) -> None:
-        for connection in self:
+        for connection in tuple(self._by_own_audience.values()):
             connection.close(code, reason)
 
     def _close(self, order: Close, audiences: Iterable[Audience]) -> None:
@@ -70,4 +73,6 @@ class Hub:
     def _of(self, audiences: Iterable[Audience]) -> Iterator[Connection]:
         for audience in audiences:
             # Copied: offering may close a connection, and its end removes it.
-            yield from tuple(self._by_audience.get(audience, {}).values())
+            connections = tuple(self._by_audience.get(audience, {}).values())
+            own = self._by_own_audience.get(audience)
+            yield from connections or ((own,) if own else ())

@@ -57,6 +57,13 @@ def tune_server(websocket: WebSocket, settings: Settings) -> None:
         response.headers.pop("Sec-WebSocket-Extensions", None)
 
 
+def mark_refused(websocket: WebSocket) -> None:
+    """Tell uvicorn that a handshake was answered; 0.54 logs an error for each one answered with an HTTP response."""
+    protocol = server_protocol(websocket)
+    if hasattr(protocol, "handshake_complete"):
+        protocol.handshake_complete = True
+
+
 def server_protocol(websocket: WebSocket) -> Any:
     """Return uvicorn's protocol object, which owns the transport; None behind a middleware or another server."""
     receive = websocket._receive  # noqa: SLF001 - ASGI hands out nothing else that leads to the transport

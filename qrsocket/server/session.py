@@ -77,7 +77,7 @@ class Session:
 
     async def open(self) -> None:
         """Take a place in Redis, then accept: a client that sees its socket open can be sent to already."""
-        if self._node.hub.total >= self._node.max_connections:
+        if len(self._node.hub) >= self._node.max_connections:
             self._connection.close(CloseCode.OVERLOADED, "this node is full")
         else:
             await self._take_place()
@@ -138,10 +138,10 @@ class Session:
             raise NotAuthenticated
         self._user = user
         before = self._connection.audience
-        self._leave_hub()
-        self._connection.audience = audience.of_user(user)
+        self._node.hub.move(self._connection, audience.of_user(user))
         await self._take_place()
-        await self._node.settle(before)
+        with suppress(Unavailable):
+            await self._node.settle(before)
 
     async def _read(self, handling: asyncio.TaskGroup) -> None:
         try:

@@ -1,0 +1,107 @@
+"""What the tests share: one real Redis for the session, emptied before each test, and both colours of a round trip."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import redis as redis_py
+
+from qrsocket import clients
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.roundtrip import Call, arun, run
+from qrsocket.settings import get_settings
+
+T = TypeVar("T")
+
+MS = 0.001
+# How long to wait for what must happen: generous, since nobody waits for it while all is well.
+PATIENCE = 10_000 * MS
+
+
+class RoundTrip(Protocol):
+    async def __call__(self, call: Call[T], *, timeout: float = ...) -> T: ...
+
+
+class Configure(Protocol):
+    def __call__(self, **settings: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """
+    A server that all settings of the session point to, subprocesses included.
+
+    It is emptied before each test that uses it. What lives longer than a test, or kills, freezes or fills its server,
+    starts its own with `embedded_redis()` and points to it with `configure(redis_url=...)`.
+    """
+    with embedded_redis() as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("QRSOCKET_REDIS_URL", server.url)
+        get_settings.cache_clear()
+        yield server
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def _redis_client(redis_server: EmbeddedRedis) -> Iterator[redis_py.Redis]:
+    with redis_py.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def redis(_redis_client: redis_py.Redis) -> redis_py.Redis:
+    """A client to look into the server with. Answers are bytes."""
+    return _redis_client
+
+
+@pytest.fixture(autouse=True)
+def _fresh_start(request: pytest.FixtureRequest) -> None:
+    """Empty Redis before a test that uses it, and close the clients of an async test's event loop after it."""
+    if "redis_server" in request.fixturenames:
+        request.getfixturevalue("_redis_client").flushall()
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_closed_clients")
+
+
+@pytest.fixture
+async def _closed_clients() -> AsyncIterator[None]:
+    yield
+    await clients.aclose()
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    """Change settings until the test ends, for subprocesses too: `configure(lease=0.2, shards=3)`."""
+    with pytest.MonkeyPatch.context() as environment:
+
+        def change(**settings: object) -> None:
+            for name, value in settings.items():
+                environment.setenv(f"QRSOCKET_{name.upper()}", str(value))
+            get_settings.cache_clear()
+
+        yield change
+    get_settings.cache_clear()
+
+
+@pytest.fixture(params=["sync", "async"])
+def roundtrip(request: pytest.FixtureRequest, redis_server: EmbeddedRedis) -> RoundTrip:
+    """Sends a Call: blocking, in a thread, or awaiting. A test that uses it runs once with each."""
+
+    async def send(call: Call[T], *, timeout: float = PATIENCE) -> T:
+        settings = get_settings()
+        if request.param == "sync":
+            return await asyncio.to_thread(run, clients.blocking(settings), call, timeout=timeout)
+        return await arun(clients.awaiting(settings), call, timeout=timeout)
+
+    return send
+
+
+async def until(condition: Callable[[], Any], *, timeout: float = PATIENCE) -> Any:
+    """Ask *condition* every 5 ms until its answer is truthy, and return that. For what sends no event: Redis, say."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout:g} s; last answer: {answer!r}"
+        await asyncio.sleep(5 * MS)
+    return answer
