@@ -4,21 +4,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
 import pytest
 import redis as redis_py
+from websockets.asyncio.client import ClientConnection, connect
 
 from qrsocket import clients
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.roundtrip import Call, arun, run
 from qrsocket.settings import get_settings
+from tests.clients import PATIENCE, Client, Open
 
 T = TypeVar("T")
 
 MS = 0.001
-# How long to wait for what must happen: generous, since nobody waits for it while all is well.
-PATIENCE = 10_000 * MS
 
 
 class RoundTrip(Protocol):
@@ -105,3 +106,17 @@ async def until(condition: Callable[[], Any], *, timeout: float = PATIENCE) -> A
         assert time.monotonic() < deadline, f"not within {timeout:g} s; last answer: {answer!r}"
         await asyncio.sleep(5 * MS)
     return answer
+
+
+@pytest.fixture
+async def open_client() -> AsyncIterator[Open]:
+    """Connect, until the test ends: `client = await open_client(address, "/socket?user=alice")`."""
+    async with AsyncExitStack() as stack:
+
+        async def open(address: str, path: str = "/socket", **options: Any) -> Client:
+            opening: AbstractAsyncContextManager[ClientConnection] = connect(
+                f"ws://{address}{path}", close_timeout=1, **options
+            )
+            return Client(await stack.enter_async_context(opening))
+
+        yield open

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from qrsocket import CloseCode, Delivery, User, authenticated, socket
 from qrsocket.server import SocketRouter
 from qrsocket.sync import socket as blocking
-from tests.app.conftest import Open, Serve
+from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
+from tests.clients import Open
 
 
 class Progress(BaseModel):

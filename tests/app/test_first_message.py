@@ -7,8 +7,9 @@ from fastapi import HTTPException
 
 from qrsocket import SocketError, User, authenticated, socket
 from qrsocket.server import SocketRouter
-from tests.app.conftest import Configure, Open, Serve
-from tests.conftest import MS
+from tests.app.conftest import Serve
+from tests.clients import Open
+from tests.conftest import MS, Configure
 
 
 def router_with_tokens() -> SocketRouter:

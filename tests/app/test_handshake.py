@@ -11,9 +11,10 @@ from websockets.exceptions import InvalidStatus
 
 from qrsocket import SocketError, User, authenticated, socket
 from qrsocket.server import SocketRouter
-from tests.app.conftest import Configure, Open, Serve
+from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
-from tests.conftest import MS
+from tests.clients import Open
+from tests.conftest import MS, Configure
 
 
 async def refusal(opening: Any) -> tuple[int, str]:

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from qrsocket import SocketError, User, socket
 from qrsocket.server import SocketRequest, SocketRouter
 from qrsocket.sync import socket as blocking
-from tests.app.conftest import Configure, Open, Serve
-from tests.conftest import MS
+from tests.app.conftest import Serve
+from tests.clients import Open
+from tests.conftest import MS, Configure
 
 
 class ChatIn(BaseModel):

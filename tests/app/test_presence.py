@@ -12,8 +12,9 @@ from qrsocket.embedded_redis import embedded_redis
 from qrsocket.keys import Keyspace
 from qrsocket.server import SocketRouter
 from qrsocket.settings import get_settings
-from tests.app.conftest import Configure, Open, Serve
-from tests.conftest import MS, until
+from tests.app.conftest import Serve
+from tests.clients import Open
+from tests.conftest import MS, Configure, until
 
 
 class Told:
