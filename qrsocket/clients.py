@@ -1,6 +1,8 @@
 """The connections to Redis of this process: one pool for blocking code, one for each event loop."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
@@ -18,7 +20,9 @@ from qrsocket.settings import Settings
 # Where Redis is and how long it may take: what tells two clients apart.
 Place: TypeAlias = tuple[str, float]
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Place, redis.asyncio.Redis]] = WeakKeyDictionary()
+Clients: TypeAlias = dict[Place, redis.asyncio.Redis]
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGenerator[None, None]]] = WeakKeyDictionary()
 
 
 def blocking(settings: Settings) -> redis.Redis:
@@ -35,16 +39,45 @@ def _blocking(place: Place) -> redis.Redis:
 def awaiting(settings: Settings) -> redis.asyncio.Redis:
     """Return the client of the running event loop. A connection belongs to the loop it was opened on."""
     place = _place(settings)
-    clients = _of_loop.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _of_loop:
+        clients: Clients = {}
+        _of_loop[loop] = clients, _closed_with_loop(clients)
+    clients, _ = _of_loop[loop]
     if place not in clients:
-        clients[place] = redis.asyncio.Redis.from_url(place[0], retry=AsyncRetry(NoBackoff(), 0), **_options(place))
+        # Without a timeout of its own: `arun` has one. With it, redis-py calls `asyncio.wait_for`, which before Python
+        # 3.12 loses a cancellation that comes when it is done (https://github.com/python/cpython/issues/86296), and
+        # makes a task for each command.
+        options = {**_options(place), "socket_timeout": None}
+        clients[place] = redis.asyncio.Redis.from_url(place[0], retry=AsyncRetry(NoBackoff(), 0), **options)
     return clients[place]
+
+
+def _closed_with_loop(clients: Clients) -> AsyncGenerator[None, None]:
+    """
+    Close *clients* when their loop ends, or each `asyncio.run(...)` would leave a connection and a warning behind.
+
+    `asyncio.run` closes the async generators that were begun on its loop, and calls nothing else at its end.
+    Source: https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
+    """
+
+    async def open_until_closed() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            for client in clients.values():
+                await client.aclose()
+
+    generator = open_until_closed()
+    with suppress(StopIteration):
+        generator.asend(None).send(None)  # begin it; it does not wait before its first yield
+    return generator
 
 
 async def aclose() -> None:
     """Close the clients of the running event loop. Used again, they connect again."""
-    for client in _of_loop.pop(asyncio.get_running_loop(), {}).values():
-        await client.aclose()
+    if held := _of_loop.pop(asyncio.get_running_loop(), None):
+        await held[1].aclose()
 
 
 def listening(settings: Settings) -> AbstractConnection:

@@ -101,4 +101,9 @@ class Connection:
         body = code.to_bytes(2, "big") + reason.encode()
         transport.write(bytes((0x88, len(body))) + body)  # RFC 6455, 5.2: FIN and opcode 8; a server does not mask
         transport.close()
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, transport.abort)
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, _abort_if_unwritten, transport)
+
+
+def _abort_if_unwritten(transport: asyncio.WriteTransport) -> None:
+    if transport.get_write_buffer_size():  # otherwise it has closed, and asyncio's fails when it is aborted then
+        transport.abort()

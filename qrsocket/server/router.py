@@ -121,7 +121,7 @@ class SocketRouter(APIRouter):
         node = self._running_node()
         if not node.is_ready:
             response.status_code = 503
-        return {"ready": node.is_ready, "node": node.name, "connections": len(node.hub)}
+        return {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
 
     def _running_node(self) -> Node:
         if self._node is None:

@@ -106,7 +106,7 @@ class Session:
         """Give up the place in Redis."""
         self._leave_hub()
         with suppress(Unavailable):  # the node tells Redis when it is back
-            await self._node.settle(self._connection.audience)
+            await self._node.keeper.settle(self._connection.audience)
         code, reason = self._connection.closing or (CloseCode.INTERNAL_ERROR, "")
         logger.info(
             "socket closed",
@@ -120,7 +120,7 @@ class Session:
         connection = self._connection
         self._node.hub.add(connection)
         try:
-            placed = await self._node.settle(connection.audience, limit=self._settings.max_connections_per_user)
+            placed = await self._node.keeper.settle(connection.audience, limit=self._settings.max_connections_per_user)
         except Unavailable:
             self._leave_hub()
             connection.close(CloseCode.OVERLOADED, "try again later")
@@ -141,7 +141,7 @@ class Session:
         self._node.hub.move(self._connection, audience.of_user(user))
         await self._take_place()
         with suppress(Unavailable):
-            await self._node.settle(before)
+            await self._node.keeper.settle(before)
 
     async def _read(self, handling: asyncio.TaskGroup) -> None:
         try:
