@@ -22,13 +22,13 @@ class Context:
         user: Id of the authenticated user, if there is one.
         connection: Id of the WebSocket connection whose message is being handled. A job queued without a user keeps it.
         bind: Makes a user the user of the current connection; only in a handler of that connection.
-        is_eager: A Celery task runs inside its caller, and so may block even on an event loop.
+        may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
     """
 
     user: str | None = None
     connection: str | None = None
     bind: Bind | None = None
-    is_eager: bool = False
+    may_block: bool = False
 
 
 NOBODY = Context()

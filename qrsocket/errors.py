@@ -93,7 +93,7 @@ class MessageTooLarge(QRSocketError):
 
 class Unavailable(QRSocketError):
     """
-    Raised when Redis did not answer in time.
+    Raised when Redis did not answer in time, or takes no messages: when it is full, say, or a read-only replica.
 
     A send that raised this may or may not have been delivered.
     """
@@ -103,7 +103,7 @@ class Unavailable(QRSocketError):
         self.cause, self.timeout = cause, timeout
 
     def __str__(self) -> str:
-        return f"Redis did not answer within {self.timeout:g} s ({self.cause}); `qrsocket doctor` says where it fails"
+        return f"Redis did not take it within {self.timeout:g} s ({self.cause}); `qrsocket doctor` says where it fails"
 
 
 class HandlerTimeout(QRSocketError):

@@ -115,7 +115,7 @@ def decode_json(payload: str | bytes) -> Any:
     """
     try:
         value = from_json(payload, allow_inf_nan=False)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a str with half a surrogate pair
         raise InvalidJson("Invalid JSON") from None  # the cause quotes the payload
     _check_shape(value)
     return value

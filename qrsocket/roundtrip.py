@@ -12,13 +12,26 @@ from importlib.resources import files
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import redis.asyncio
-from redis.exceptions import ConnectionError, NoScriptError, RedisError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+)
 
 from qrsocket.errors import Unavailable
 
 T = TypeVar("T")
 Word: TypeAlias = str | bytes | int | float
 
+OUT_OF_SERVICE: dict[type[RedisError], str] = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    MasterDownError: "MASTERDOWN",
+}
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
 
@@ -147,7 +160,8 @@ def _cause(error: Exception) -> str:
 
 
 def _raise_if_out_of_service(error: RedisError, timeout: float) -> None:
-    """Redis is there but takes no writes: full, failing over or still loading. For a caller that is the same."""
-    word = str(error).split(" ", 1)[0]
-    if word in ("OOM", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "LOADING"):
+    """Redis is there but takes no messages: full, failing over, unable to save. For a caller that is the same."""
+    # redis-py takes the first word off where it has a class for the error.
+    word = OUT_OF_SERVICE.get(type(error)) or str(error).split(" ", 1)[0]
+    if word in (*OUT_OF_SERVICE.values(), "MISCONF", "NOREPLICAS"):
         raise Unavailable(word, timeout) from error

@@ -109,23 +109,19 @@ class BlockingSocket(Generic[M]):
 
     def send(self, message: M) -> Delivery:
         """Send *message* to the current user on all devices; with no user, to the current connection."""
-        return _send_blocking((current_audience(),), _encode(message))
+        return _send_blocking("send", (current_audience(),), _encode(message))
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
         """Close the current connection; where there is none, all connections of the current user."""
-        return _send_blocking((current_audience(),), _close_here(code, reason))
+        return _send_blocking("close", (current_audience(),), _close_here(code, reason))
 
     def is_online(self, user: UserLike) -> bool:
         """Tell whether *user* has an open connection anywhere."""
-        return bool(self.online([user]))
+        return bool(_online_blocking("is_online", [user]))
 
     def online(self, users: Iterable[UserLike] | None = None) -> set[str]:
         """Return the ids of those *users*, or of everyone, who are connected anywhere. See `Socket.online`."""
-        _refuse_event_loop("online")
-        settings = get_settings()
-        client = clients.blocking(settings)
-        calls = _online_calls(settings, users)
-        return _ids(run(client, call, timeout=settings.redis_timeout) for call in calls)
+        return _online_blocking("online", users)
 
 
 class BlockingRecipients(Generic[M]):
@@ -136,11 +132,11 @@ class BlockingRecipients(Generic[M]):
 
     def send(self, message: M) -> Delivery:
         """Send *message* to all of them, on all their devices. Raises as `Socket.send` does."""
-        return _send_blocking(self._audiences, _encode(message))
+        return _send_blocking("send", self._audiences, _encode(message))
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
         """Close all their connections. See `Socket.close`."""
-        return _send_blocking(self._audiences, Close(code, reason).to_message())
+        return _send_blocking("close", self._audiences, Close(code, reason).to_message())
 
 
 async def _send(audiences: tuple[Audience, ...], message: Message) -> Delivery:
@@ -150,8 +146,8 @@ async def _send(audiences: tuple[Audience, ...], message: Message) -> Delivery:
     return _delivery(id, [await arun(client, call, timeout=settings.redis_timeout) for call in calls])
 
 
-def _send_blocking(audiences: tuple[Audience, ...], message: Message) -> Delivery:
-    _refuse_event_loop("send")
+def _send_blocking(verb: str, audiences: tuple[Audience, ...], message: Message) -> Delivery:
+    _refuse_event_loop(verb)
     settings, id = get_settings(), next(_message_ids)
     client = clients.blocking(settings)
     calls = _publish_calls(settings, audiences, message, id)
@@ -167,6 +163,14 @@ async def _online(users: Iterable[UserLike] | None) -> set[str]:
     client = clients.awaiting(settings)
     calls = _online_calls(settings, users)
     return _ids([await arun(client, call, timeout=settings.redis_timeout) for call in calls])
+
+
+def _online_blocking(verb: str, users: Iterable[UserLike] | None) -> set[str]:
+    _refuse_event_loop(verb)
+    settings = get_settings()
+    client = clients.blocking(settings)
+    calls = _online_calls(settings, users)
+    return _ids([run(client, call, timeout=settings.redis_timeout) for call in calls])
 
 
 def _publish_calls(
@@ -194,7 +198,8 @@ def _batches(settings: Settings, audiences: Iterable[Audience]) -> Iterator[tupl
 
 
 def _delivery(id: str, routed: list[Routed]) -> Delivery:
-    return Delivery(id, sum(part.connections for part in routed), max(part.nodes for part in routed))
+    nodes = frozenset[str]().union(*(part.nodes for part in routed))
+    return Delivery(id, sum(part.connections for part in routed), len(nodes))
 
 
 def _ids(answers: Iterable[set[Audience]]) -> set[str]:
@@ -248,7 +253,7 @@ def _refuse_event_loop(verb: str) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    if not current().is_eager:
+    if not current().may_block:
         raise RuntimeError(
             f"socket.{verb}() of `from qrsocket.sync import socket` would block the event loop that runs here. "
             f"In `async def` code use `from qrsocket import socket` and `await socket.{verb}(...)`"

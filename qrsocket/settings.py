@@ -2,12 +2,13 @@
 
 from functools import lru_cache
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AllowInfNan, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Seconds = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Gt(0), AllowInfNan(False)]
 Bytes = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(1)]
 
@@ -20,7 +21,12 @@ class Settings(BaseSettings):
     with another value they do not see each other.
     """
 
-    model_config = SettingsConfigDict(env_prefix="QRSOCKET_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="QRSOCKET_",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # an address may hold a password
+    )
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://localhost:6379/0"),
@@ -55,7 +61,9 @@ class Settings(BaseSettings):
         default=8, description="Messages of one connection handled at once; more wait."
     )
     hook_timeout: Seconds = Field(default=10.0, description="Seconds for an on_online or on_offline hook.")
-    rate: Annotated[float, Gt(0)] = Field(default=20.0, description="Messages per second that a connection may send.")
+    rate: Annotated[float, Gt(0), AllowInfNan(False)] = Field(
+        default=20.0, description="Messages per second that a connection may send."
+    )
     rate_burst: Count = Field(
         default=60, description="Messages above the rate at once; as many refusals close with 4104."
     )
@@ -94,7 +102,7 @@ class Settings(BaseSettings):
     renew_interval: Seconds = Field(
         default=1.0, description="Seconds between two renewals of the lease, each with a reap."
     )
-    offline_grace: Annotated[float, Ge(0)] = Field(
+    offline_grace: Annotated[float, Ge(0), AllowInfNan(False)] = Field(
         default=5.0, description="Seconds that a user may be gone, for a page reload say, before `on_offline`."
     )
 
@@ -112,6 +120,12 @@ class Settings(BaseSettings):
                 value = ours + value.removeprefix(theirs)
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss://, valkey://, valkeys:// or unix://")
+        try:
+            urlsplit(value).port  # noqa: B018 - raises
+        except ValueError:
+            raise ValueError(
+                "has a port that is no number; escape what is special in a password, as %40 for @"
+            ) from None
         return SecretStr(value)
 
 

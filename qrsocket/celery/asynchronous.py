@@ -1,13 +1,19 @@
 """`async def` tasks, on one event loop for the whole process."""
 
-import _thread
 import asyncio
 import os
-import sys
+import selectors
 import threading
-from collections.abc import Callable, Coroutine
+from asyncio import _set_running_loop  # for who writes an event loop, or as here its selector
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+
+from celery import Task
+from celery._state import get_current_task, pop_current_task, push_current_task  # type: ignore[attr-defined]
+
+from qrsocket.context import current, running_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,12 +25,24 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
     Celery would not await it: the task would succeed with nothing done. The coroutine runs on a loop in a thread of its
     own, which all tasks of the process share, so that clients of databases and of Redis keep their connections. The
-    task's slot in the worker is taken until it is done. The user is kept. A time limit cancels it.
+    task's slot in the worker is taken until it is done. The user is kept, and with `bind=True` so is `self`: its
+    `request`, `retry` and `replace`. A soft time limit cancels it. While it blocks, all the others wait.
+
+    Raises:
+        RuntimeError: When called in an `async def` task, which would wait for itself. Queue it, or await the function.
     """
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), _running_loop())
+        loop = _running_loop()
+        if threading.current_thread() is _thread:
+            raise RuntimeError(
+                f"{function.__name__}() was called in an `async def` task: queue it with `.delay()`, "
+                "or share an `async def` function with it and await that"
+            )
+        coroutine, task = function(*args, **kwargs), get_current_task()
+        with running_for(replace(current(), may_block=False)):  # the task may block, the coroutine may not
+            future = asyncio.run_coroutine_threadsafe(_InTask(coroutine, task) if task else coroutine, loop)
         try:
             return future.result()
         except BaseException:
@@ -34,30 +52,75 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     return run
 
 
+class _InTask(Coroutine[Any, Any, R]):
+    """
+    A coroutine that takes each of its steps in the Celery task of its caller.
+
+    Celery asks the thread for its task, and the loop's thread has many at once. Outside of its task, `self.retry()`
+    would lose it without a word.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R], task: Task[Any, Any]) -> None:
+        self._coroutine, self._task, self._request = coroutine, task, task.request
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._step(self._coroutine.throw, *error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._coroutine.__await__()
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        push_current_task(self._task)
+        self._task.request_stack.push(self._request)
+        try:
+            return step(*args)
+        finally:
+            self._task.request_stack.pop()
+            pop_current_task()
+
+
+class _Selector(selectors.DefaultSelector):
+    """
+    Waits for events with no loop running.
+
+    On gevent a thread is a greenlet, and while the loop waits here the others run in the same thread: code of theirs
+    that blocks must not take the loop for its own, or it refuses to (`socket` of `qrsocket.sync` does, Django does).
+    A thread outside of gevent is no way out: with its own hub it crashed after about 10 tasks (gevent 26.9).
+    """
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        loop = asyncio.get_running_loop()
+        _set_running_loop(None)
+        try:
+            return super().select(timeout)
+        finally:
+            _set_running_loop(loop)
+
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    global _loop
+    global _loop, _thread
     with _lock:
         if _loop is None:
-            _loop = asyncio.new_event_loop()
-            _start_thread(_loop.run_forever)
+            _loop = asyncio.SelectorEventLoop(_Selector())
+            _thread = threading.Thread(target=_loop.run_forever, name="qrsocket async tasks", daemon=True)
+            _thread.start()
         return _loop
 
 
-def _start_thread(run: Callable[[], None]) -> None:
-    # On gevent a Thread is a greenlet of this thread, and a loop that runs in it seems to run everywhere: all blocking
-    # code that looks for one, ours or Django's, would be refused from then on.
-    monkey = sys.modules.get("gevent.monkey")
-    start = monkey.get_original("_thread", "start_new_thread") if monkey else _thread.start_new_thread
-    start(run, ())
-
-
 def _after_fork() -> None:
-    global _lock, _loop  # the parent's thread does not exist in the child, and its lock may be held for ever
-    _lock, _loop = threading.Lock(), None
+    global _lock, _loop, _thread  # the thread does not exist in the child, and the lock may be held for ever
+    _lock, _loop, _thread = threading.Lock(), None, None
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -2,9 +2,9 @@
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, overload
 
 from celery import current_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -36,7 +36,11 @@ class Job:
 job = Job()
 
 
-def notify_user(function: Callable[P, R]) -> Callable[P, R]:
+@overload
+def notify_user(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]: ...
+@overload
+def notify_user(function: Callable[P, R]) -> Callable[P, R]: ...
+def notify_user(function: Callable[P, Any]) -> Callable[P, Any]:
     """
     Tell the user who queued the task when it starts, succeeds and fails: `@app.task` above, `@notify_user` below.
 
@@ -45,17 +49,18 @@ def notify_user(function: Callable[P, R]) -> Callable[P, R]:
     task runs all the same. An `async def` runs as with `async_task`.
     """
     if inspect.iscoroutinefunction(function):
-        function = cast(Callable[P, R], async_task(function))
+        function = async_task(function)
 
     @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: P.args, **kwargs: P.kwargs) -> Any:
         _tell("started")
         try:
             result = function(*args, **kwargs)
         except (Retry, Ignore, Reject):  # it is not over, or has said itself what became of it
             raise
-        except Exception:
-            _tell("failed")
+        except Exception as error:
+            if not _is_retried(error):
+                _tell("failed")
             raise
         _tell("succeeded")
         return result
@@ -72,6 +77,21 @@ def _tell(state: str) -> None:
         pass  # from beat, or from a process where nobody is authenticated
     except Unavailable:
         logger.warning("job state not told", extra={"job": job.id, "state": state})
+
+
+def _is_retried(error: Exception) -> bool:
+    """
+    Tell whether Celery is about to retry the task by itself, which it does outside of us.
+
+    Source: https://docs.celeryq.dev/en/stable/userguide/tasks.html#automatic-retry-for-known-exceptions
+    """
+    task: Any = current_task
+    if not task or isinstance(error, tuple(getattr(task, "dont_autoretry_for", ()))):
+        return False
+    limit = getattr(task, "retry_kwargs", {}).get("max_retries")
+    limit = task.max_retries if limit is None else limit
+    is_wanted = isinstance(error, tuple(getattr(task, "autoretry_for", ())))
+    return is_wanted and (limit is None or task.request.retries < limit)
 
 
 def _request() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from qrsocket.context import NOBODY, Context, begin, current, end
+from qrsocket.context import Context, begin, current, end
 
 HEADER = "qrsocket"
 
@@ -31,13 +31,20 @@ def install(app: Celery) -> None:
 
 
 def _write(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
-    context = current()
-    carried = {"user": context.user} if context.user is not None else {"connection": context.connection}
-    if headers is None or carried == {"connection": None}:
+    if headers is None:
         return
-    carried = headers.setdefault(HEADER, carried)  # one that the caller wrote wins
+    carried = headers[HEADER] if HEADER in headers else _carried(current())  # one that the caller wrote wins
+    if carried is None:
+        return
+    headers[HEADER] = carried
     if isinstance(body, tuple) and len(body) == 3 and isinstance(body[2], dict):
         _write_into_embedded(body[2], carried)
+
+
+def _carried(context: Context) -> dict[str, str] | None:
+    if context.user is not None:
+        return {"user": context.user}
+    return None if context.connection is None else {"connection": context.connection}
 
 
 def _write_into_embedded(embedded: dict[str, Any], carried: Any) -> None:
@@ -71,15 +78,17 @@ def _marked(signature: Any, carried: Any) -> Any:
 
 def _restore(task: Any = None, **_: Any) -> None:
     request = task.request
-    carried = getattr(request, HEADER, None)
-    if carried is None and request.is_eager:
+    headers = request.headers or {}
+    carried = headers.get(HEADER)
+    if request.is_eager and HEADER not in headers:
         # Nothing was published: the task runs inside its caller, for whom its caller works.
-        context = Context(current().user, current().connection, is_eager=True)
-    elif carried is None:
-        context = NOBODY  # set all the same, or the user of the task before would stay
+        user, connection = current().user, current().connection
+    elif isinstance(carried, Mapping):
+        user, connection = carried.get("user"), carried.get("connection")
     else:
-        context = Context(carried.get("user"), carried.get("connection"), is_eager=bool(request.is_eager))
-    request.qrsocket_token = begin(context)
+        user, connection = None, None  # set all the same, or the user of the task before would stay
+    # A task may block: eager on its caller's event loop, and on gevent beside a loop that runs in another greenlet.
+    request.qrsocket_token = begin(Context(user, connection, may_block=True))
 
 
 def _forget(task: Any = None, **_: Any) -> None:

@@ -1,13 +1,11 @@
 -- Send a message to every node that has open connections of its audiences: one frame a node.
 -- ARGV[1]  kind    ARGV[2]  message id    ARGV[3]  payload    ARGV[4]  ms that the id is remembered
 -- ARGV[5...]  audiences
--- Returns {connections, nodes} that it was routed to; for an id seen before, what was returned then, and nothing is sent.
+-- Returns {connections, node...} that it was routed to; for an id seen before, what was returned then, and nothing is
+-- sent.
 local kind, id, payload = ARGV[1], ARGV[2], ARGV[3]
 local seen = redis.call('GET', sent(id))
-if seen then
-  local connections, reached = string.match(seen, '(%d+)|(%d+)')
-  return {tonumber(connections), tonumber(reached)}
-end
+if seen then return cjson.decode(seen) end
 
 local recipients, counts = {}, {} -- by node
 for i = 5, #ARGV do
@@ -20,14 +18,15 @@ for i = 5, #ARGV do
   end
 end
 
-local connections, reached = 0, 0
+local reply = {0}
 for node, audiences in pairs(recipients) do
   local number = redis.call('HINCRBY', frames, node, 1)
   local head = kind .. '\t' .. number .. '\t' .. id .. '\t' .. table.concat(audiences, '\t')
   -- A node that does not listen has died and is not reaped yet: its connections are gone.
   if redis.call('PUBLISH', channel(node), head .. '\n' .. payload) > 0 then
-    connections, reached = connections + counts[node], reached + 1
+    reply[1] = reply[1] + counts[node]
+    reply[#reply + 1] = node
   end
 end
-redis.call('SET', sent(id), connections .. '|' .. reached, 'PX', ARGV[4])
-return {connections, reached}
+redis.call('SET', sent(id), cjson.encode(reply), 'PX', ARGV[4])
+return reply

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qrsocket.audience import Audience
 from qrsocket.keys import Keys
@@ -15,10 +16,10 @@ RECIPIENTS_PER_CALL = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Open connections and nodes that a message was routed to."""
+    """Open connections that a message was routed to, and the names of their nodes."""
 
     connections: int
-    nodes: int
+    nodes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,12 @@ def publish(keys: Keys, message: Message, message_id: str, audiences: Sequence[A
     """Describe the sending of *message* to the connections of *audiences*, at most 1 000 and all of this shard."""
     args: list[Word] = [message.kind, message_id, message.payload, REMEMBER_ID_MS, *audiences]
     script = Script.load("qrsocket.fanout", "publish")
-    return script_call(script, [keys.base], args, lambda reply: Routed(*reply))
+    return script_call(script, [keys.base], args, _parse_routed)
+
+
+def _parse_routed(reply: list[Any]) -> Routed:
+    connections, *nodes = reply
+    return Routed(connections, frozenset(node.decode() for node in nodes))
 
 
 def probe(keys: Keys, node: str, probe_id: str) -> Call[int]:

@@ -1,0 +1,280 @@
+"""
+Who somebody is by a JSON Web Token (RFC 7519): PyJWT, with its dangerous choices taken away.
+
+Source: RFC 8725, JSON Web Token Best Current Practices
+"""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Sequence
+from http.client import HTTPException
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, build_opener
+from weakref import WeakKeyDictionary
+
+import jwt
+
+from qrsocket.errors import QRSocketError, SocketError
+
+SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES256K", "ES384", "ES512", "EdDSA"}
+)
+MAX_TOKEN_BYTES = 16 * 1024
+
+FETCH_TIMEOUT = 5.0
+MAX_JWKS_BYTES = 256 * 1024
+# A key that its provider has taken back is trusted for this long.
+KEYS_MAX_AGE = 3600.0
+# Anyone can send tokens with made-up key ids: they must not make us ask the provider each time.
+REFETCH_INTERVAL = 10.0
+RETRY_INTERVAL = 1.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# Source: https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken
+GOOGLE_JWKS_URL = "https://www.googleapis.com/oauth2/v3/certs"
+GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+# Google's clock and ours differ; without this a token is now and then refused as issued in the future.
+GOOGLE_LEEWAY = 10.0
+
+
+class InvalidToken(SocketError):
+    """Raised for a token that proves nothing. The client hears no more than the text; the reason is the cause."""
+
+    def __init__(self, message: str = "Invalid token") -> None:
+        super().__init__(message)
+
+
+class KeysUnavailable(QRSocketError):
+    """Raised when the provider's keys could not be fetched, so that a token can be neither trusted nor refused."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host, self.reason = host, reason
+
+    def __str__(self) -> str:
+        return f"cannot fetch the keys of {self.host}: {self.reason}"
+
+
+async def verify(
+    token: str,
+    *,
+    algorithms: Sequence[str],
+    key: str | bytes | None = None,
+    jwks_url: str | None = None,
+    audience: str | None = None,
+    issuer: str | Sequence[str] | None = None,
+    leeway: float = 0.0,
+) -> dict[str, Any]:
+    """
+    Return the claims of *token*, once its signature, its times, its audience and its issuer are verified.
+
+    Args:
+        algorithms: What you expect, such as `["RS256"]`; never taken from the token. Either HMAC (HS…) or public key.
+        key: The shared secret, or the public key as PEM.
+        jwks_url: Instead of *key*: where the provider publishes its keys. https, or http on this machine.
+        audience: The token's `aud` must be this, or a list with it. Needed if the token has one.
+        issuer: The token's `iss` must be this, or one of these.
+        leeway: Seconds that the issuer's clock may differ from ours.
+
+    Raises:
+        InvalidToken: It proves nothing: malformed, forged, expired (`exp` is required), or for somebody else.
+        KeysUnavailable: *jwks_url* does not answer.
+        ValueError: The arguments make no safe check, or the token has an audience and none was given.
+    """
+    _check_arguments(algorithms, key, jwks_url, audience, issuer, leeway)
+    trusted: Any = None if key is None else _fitting(key, algorithms)
+    try:
+        header = _header(token, algorithms)
+        if jwks_url is not None:
+            trusted = await _published_key(jwks_url, header)
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            trusted,
+            algorithms=[header["alg"]],
+            audience=audience,
+            issuer=issuer,
+            leeway=leeway,
+            options={"require": ["exp"], "verify_aud": audience is not None, "enforce_minimum_key_length": True},
+        )
+    except jwt.ExpiredSignatureError as error:
+        raise InvalidToken("Token expired") from error
+    except (jwt.PyJWTError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair
+        raise InvalidToken from error
+    if audience is None and "aud" in claims:
+        raise ValueError("the token says whom it is for: pass audience=..., or anyone's token would be taken")
+    return claims
+
+
+async def google(token: str, *, client_id: str) -> dict[str, Any]:
+    """
+    Return the claims of an ID token of Google Sign-In that was issued for *client_id*.
+
+    Use `sub` as the user's id: an e-mail address changes hands.
+
+    Raises:
+        InvalidToken: See `verify`.
+        KeysUnavailable: Google does not answer.
+    """
+    if not client_id:
+        raise ValueError("client_id must not be empty: any site's token would be taken")
+    return await verify(
+        token,
+        algorithms=["RS256"],
+        jwks_url=GOOGLE_JWKS_URL,
+        audience=client_id,
+        issuer=GOOGLE_ISSUERS,
+        leeway=GOOGLE_LEEWAY,
+    )
+
+
+def _check_arguments(
+    algorithms: Sequence[str],
+    key: str | bytes | None,
+    jwks_url: str | None,
+    audience: str | None,
+    issuer: str | Sequence[str] | None,
+    leeway: float,
+) -> None:
+    if not algorithms or not SYMMETRIC | ASYMMETRIC >= set(algorithms):
+        raise ValueError(f"algorithms must be a list with some of {', '.join(sorted(SYMMETRIC | ASYMMETRIC))}")
+    if SYMMETRIC & set(algorithms) and ASYMMETRIC & set(algorithms):
+        raise ValueError("HMAC and public-key algorithms together let a public key pass as a secret: choose one kind")
+    if (key is None) == (jwks_url is None):
+        raise ValueError("either key or jwks_url must be given")
+    if jwks_url is not None and SYMMETRIC & set(algorithms):
+        raise ValueError("what is published at jwks_url is no secret: HMAC algorithms need a key")
+    if jwks_url is not None:
+        _check_url(jwks_url)
+    if audience == "" or (issuer is not None and (not issuer or "" in tuple(issuer))):
+        raise ValueError("audience and issuer must not be empty")
+    if not 0 <= leeway < math.inf:
+        raise ValueError("leeway must be 0 or more seconds")
+
+
+def _check_url(jwks_url: str) -> None:
+    url = urlsplit(jwks_url)
+    if not (url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)) or not url.hostname:
+        raise ValueError("jwks_url must be https: whoever can change the keys can be anyone")
+
+
+def _fitting(key: str | bytes, algorithms: Sequence[str]) -> Any:
+    """Parse *key*. One that does not fit is our caller's mistake, and must not read as a bad token."""
+    parsed: Any = None
+    for name in algorithms:
+        algorithm = jwt.get_algorithm_by_name(name)
+        try:
+            parsed = algorithm.prepare_key(key)
+        except (jwt.InvalidKeyError, ValueError, TypeError) as error:
+            raise ValueError(f"the key is none for {name}") from error
+        if weakness := algorithm.check_key_length(parsed):
+            raise ValueError(weakness)
+    return parsed
+
+
+def _header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Read what the token says of itself. Nothing of it is verified, but that the algorithm is an expected one."""
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_BYTES:
+        _refuse("no text, or too long")
+    header = jwt.get_unverified_header(token)
+    if header.get("alg") not in algorithms:
+        _refuse("another algorithm")
+    return header
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise jwt.InvalidTokenError(reason)
+
+
+async def _published_key(jwks_url: str, header: dict[str, Any]) -> jwt.PyJWK:
+    kid, algorithm = header.get("kid"), header["alg"]
+    if not isinstance(kid, str):
+        _refuse("no key id")
+    key = await _key_set(jwks_url).find(kid)
+    if key is None or key.get("alg", algorithm) != algorithm:
+        _refuse("no such key")
+    # The algorithm is named, or PyJWT would choose one by what the key looks like.
+    return jwt.PyJWK(key, algorithm)
+
+
+class _KeySet:
+    """The keys behind one URL, for one event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: dict[str, dict[str, Any]] = {}
+        self._good_until = self._next_fetch = -math.inf
+        self._failure = ""
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str) -> dict[str, Any] | None:
+        """
+        Return the key with this id, None if the provider has none.
+
+        Raises:
+            KeysUnavailable: The provider does not answer.
+        """
+        if not self._has(kid):
+            if self._fetching is None and time.monotonic() >= self._next_fetch:
+                # Not awaited directly: others wait for it too when the first who asked goes away. Ends by its timeout.
+                self._fetching = asyncio.create_task(self._fetch(), name="fetch JWKS")
+            if self._fetching is not None:
+                await asyncio.shield(self._fetching)
+        if not self._has(kid) and self._failure:
+            raise KeysUnavailable(urlsplit(self._url).netloc, self._failure)
+        return self._keys[kid] if self._has(kid) else None
+
+    def _has(self, kid: str) -> bool:
+        return kid in self._keys and time.monotonic() < self._good_until
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                self._keys = await asyncio.to_thread(_download, self._url)
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
+            self._failure = str(error) or type(error).__name__
+            self._next_fetch = time.monotonic() + RETRY_INTERVAL
+        else:
+            self._failure = ""
+            self._next_fetch = time.monotonic() + REFETCH_INTERVAL
+            self._good_until = time.monotonic() + KEYS_MAX_AGE
+        finally:
+            self._fetching = None
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _KeySet]] = WeakKeyDictionary()
+
+
+def _key_set(url: str) -> _KeySet:
+    return _of_loop.setdefault(asyncio.get_running_loop(), {}).setdefault(url, _KeySet(url))
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirect could lead from https to anywhere."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        return None
+
+
+def _download(url: str) -> dict[str, dict[str, Any]]:
+    """
+    Read the public keys at *url*, by their ids.
+
+    Source: RFC 7517, section 5
+    """
+    with build_opener(_NoRedirects).open(url, timeout=FETCH_TIMEOUT) as response:
+        body = response.read(MAX_JWKS_BYTES + 1)
+    if len(body) > MAX_JWKS_BYTES:
+        raise ValueError(f"more than {MAX_JWKS_BYTES} bytes")
+    document = json.loads(body)
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        raise ValueError("not a JSON Web Key Set")
+    return {key["kid"]: key for key in keys if isinstance(key, dict) and _is_for_signatures(key)}
+
+
+def _is_for_signatures(key: dict[str, Any]) -> bool:
+    return isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig"

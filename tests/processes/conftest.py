@@ -1,0 +1,30 @@
+"""A broker for Celery, and a worker of each pool, one after the other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.processes.shapes import app
+from tests.running import Running, worker
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[EmbeddedRedis]:
+    """A server of its own for Celery: the one that `qrsocket` uses is emptied before each test."""
+    with embedded_redis() as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SHAPES_BROKER", server.url)
+        app.conf.update(broker_url=server.url, result_backend=server.url)
+        yield server
+
+
+@pytest.fixture(scope="session", params=["prefork", "threads", "solo", "gevent"])
+def pool(request: pytest.FixtureRequest, broker: EmbeddedRedis, redis_server: EmbeddedRedis) -> Iterator[Running]:
+    """
+    A worker of `tests.processes.shapes`. A test that uses it runs once in each pool, or in those that it names:
+    `@pytest.mark.parametrize("pool", ["prefork"], indirect=True)`.
+    """
+    concurrency = 2 if request.param == "prefork" else 8
+    with worker(app="tests.processes.shapes", pool=request.param, concurrency=concurrency) as running:
+        yield running
+        running.kill()  # an orderly end takes gevent 5 s

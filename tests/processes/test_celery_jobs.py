@@ -1,0 +1,243 @@
+"""What a task can do in a worker: send, be `async def`, and tell its user how it fares."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
+from typing import Any
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.result import AsyncResult
+from fastapi import FastAPI
+
+from qrsocket import socket
+from qrsocket.celery import job
+from qrsocket.context import Context, running_for
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.app.conftest import serving
+from tests.app.routers import router_of_named_users
+from tests.clients import PATIENCE, Client, Open
+from tests.processes import jobs
+from tests.processes.notes import Page
+from tests.processes.shapes import notebook
+from tests.running import Running, worker
+
+ALICE = Context(user="alice")
+END = "that is all"
+SECRET = "sesame"
+APP = "tests.processes.shapes"
+
+on_prefork = pytest.mark.parametrize("pool", ["prefork"], indirect=True)
+
+
+@pytest.fixture
+async def node(redis_server: EmbeddedRedis) -> AsyncIterator[str]:
+    """A web node; yields its address."""
+    app = FastAPI()
+    app.include_router(router_of_named_users())
+    async with serving(app) as address:
+        yield address
+
+
+async def result(task: AsyncResult[Any]) -> Any:
+    return await asyncio.to_thread(task.get, timeout=PATIENCE)
+
+
+async def end_of(task: AsyncResult[Any]) -> None:
+    await asyncio.to_thread(task.get, timeout=PATIENCE, propagate=False)
+
+
+async def received(client: Client, user: str) -> list[Any]:
+    """Return all that a client of *user* was sent until now."""
+    await socket.to(user).send(END)
+    messages: list[Any] = []
+    while (message := await client.receive_text()) != END:
+        messages.append(json.loads(message))
+    return messages
+
+
+@on_prefork
+async def test_sends_from_two_processes(pool: Running, node: str, open_client: Open) -> None:
+    """
+    Two children send at once, with connections that their parent opened: nothing is lost, mixed up or told twice.
+    """
+    alice = await open_client(node, "/socket?user=alice")
+
+    with running_for(ALICE):
+        one, other = jobs.send_beside.delay("one", "other", 100), jobs.send_beside.delay("other", "one", 100)
+    ids = await result(one) + await result(other)
+    messages = await received(alice, "alice")
+
+    assert 200 == len(set(ids))
+    for name in ("one", "other"):
+        assert [{"from": name, "n": n} for n in range(100)] == [one for one in messages if one["from"] == name]
+
+
+async def test_an_async_task_returns_and_raises(pool: Running) -> None:
+    """
+    The result of an `async def` task is what it returns, and its failure what it raises.
+    """
+    assert 3 == await result(jobs.add.delay(1, 2))
+    with pytest.raises(ValueError, match="later"):
+        await result(jobs.fail_later.delay("later"))
+    with pytest.raises(RuntimeError, match=r"add\(\) was called in an `async def` task"):
+        await result(jobs.call_another.delay())
+
+
+async def test_an_async_task_may_not_block_and_lets_others_block(pool: Running) -> None:
+    """
+    The blocking socket refuses to run in a coroutine. Elsewhere in the process there is no event loop to see, also on
+    gevent, where the loop runs in the same thread.
+    """
+    with pytest.raises(RuntimeError, match="would block the event loop"):
+        await result(jobs.send_blocking.delay())
+
+    assert not await result(jobs.sees_a_loop.delay())
+    with running_for(ALICE):
+        sending = jobs.send.delay("me", 1)
+    assert 1 == len(await result(sending))
+
+
+async def test_an_async_task_runs_for_its_user(pool: Running) -> None:
+    """
+    Many at once, each knows its own user, in what it starts and in what it queues.
+    """
+    page, tasks = Page(), []
+    for n in range(40):
+        whom = ("alice", "nobody", "bob")[n % 3]
+        with running_for(Context(user=None if whom == "nobody" else whom)):
+            tasks.append((whom, jobs.see_whom.delay()))
+            jobs.queue_later.delay(page.run(f"{whom}/{n}"))
+
+    wrong = [(whom, seen) for whom, task in tasks if (seen := await result(task)) != [whom] * 3]
+    queued = await asyncio.to_thread(page.read, 80)
+
+    assert [] == wrong
+    children = ("child", "child from a thread")
+    assert {f"{whom}/{n}": [(child, whom) for child in children] for n, (whom, _) in enumerate(tasks)} == queued
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent"], indirect=True)
+async def test_a_coroutine_that_blocks_stops_no_other_task(pool: Running) -> None:
+    """
+    While a coroutine wrongly blocks, so that on gevent the others seem to run on its loop, they can send all the same.
+    """
+    page = Page()
+    blocked = jobs.block_the_loop.delay(page.run("blocked"))
+    await asyncio.to_thread(page.read, 1)
+    with running_for(ALICE):
+        sending = jobs.send.delay("me", 1)
+
+    assert 1 == len(await result(sending))
+    notebook().rpush(page.run("blocked"), "go on")
+    await result(blocked)
+
+
+async def test_an_async_task_has_its_request(pool: Running) -> None:
+    """
+    With `bind=True`, `self` and `job` are those of the task, though many share a thread: `self.retry()` works.
+    """
+    page = Page()
+    tasks = {n: jobs.try_twice_later.delay(page.run(str(n))) for n in range(10)}
+
+    assert {n: [task.id, task.id] for n, task in tasks.items()} == {n: await result(task) for n, task in tasks.items()}
+    assert {str(n): [("attempt 1", "nobody"), ("attempt 2", "nobody")] for n in tasks} == page.read(20)
+
+
+async def test_async_sends_from_many_tasks(pool: Running, node: str, open_client: Open) -> None:
+    """
+    Tasks send with the awaiting socket, many at once and one after the other; blocking ones send beside them.
+    """
+    alice = await open_client(node, "/socket?user=alice")
+
+    with running_for(ALICE):
+        tasks = [task.delay(n, 5) for n in range(20) for task in (jobs.send_at_once, jobs.send)]
+    ids = [id for task in tasks for id in await result(task)]
+    messages = await received(alice, "alice")
+
+    assert 200 == len(set(ids))
+    wanted = [{"from": name, "n": n} for name in range(20) for n in range(5) for _ in range(2)]
+    assert wanted == sorted(messages, key=lambda message: (message["from"], message["n"]))
+
+
+@on_prefork
+async def test_a_soft_time_limit_cancels_an_async_task(pool: Running) -> None:
+    """
+    When the limit is reached, the coroutine is cancelled and the task fails.
+    """
+    page = Page()
+    with pytest.raises(SoftTimeLimitExceeded):
+        await result(jobs.wait_for_ever.apply_async((page.run("job"),), soft_time_limit=1))
+
+    assert {"job": [("begun", "nobody"), ("cancelled", "nobody")]} == page.read(2)
+
+
+def test_a_plain_call() -> None:
+    """
+    Called as a function, outside of any task, an `async def` task returns its result, and nobody is told: there is no
+    job.
+    """
+    assert 3 == jobs.add(1, 2)
+    with running_for(ALICE):
+        assert SECRET == jobs.succeed(SECRET) == jobs.succeed_later(SECRET)
+    with pytest.raises(RuntimeError, match="there is no job here"):
+        _ = job.id
+
+
+STATES = {
+    jobs.succeed: ["started", "succeeded"],
+    jobs.succeed_bound: ["started", "succeeded"],
+    jobs.succeed_later: ["started", "succeeded"],
+    jobs.fail: ["started", "failed"],
+    jobs.fail_in_async: ["started", "failed"],
+    jobs.succeed_at_second: ["started", "started", "succeeded"],
+    jobs.succeed_at_third: ["started", "started", "started", "succeeded"],
+    jobs.fail_twice: ["started", "started", "failed"],
+    jobs.fail_for_good: ["started", "failed"],
+    jobs.be_replaced: ["started", "started", "succeeded"],  # the other takes its id
+}
+
+
+async def test_the_user_is_told_how_a_job_fares(pool: Running, node: str, open_client: Open) -> None:
+    """
+    Who queued a job is told of each start, and of its end once. Arguments, results and errors are not told.
+    """
+    alice, bob = await open_client(node, "/socket?user=alice"), await open_client(node, "/socket?user=bob")
+
+    of_nobody = [task.delay(SECRET) for task in STATES]
+    with running_for(ALICE):
+        of_alice = {task.delay(SECRET): states for task, states in STATES.items()}
+    for task in [*of_nobody, *of_alice]:
+        await end_of(task)
+    messages, of_bob = await received(alice, "alice"), await received(bob, "bob")
+
+    told: dict[str, list[str]] = {}
+    for message in messages:
+        told.setdefault(message["job"]["id"], []).append(message["job"]["state"])
+    assert {task.id: states for task, states in of_alice.items()} == told
+    first = next(iter(of_alice)).id
+    assert {"job": {"id": first, "task": "tests.processes.jobs.succeed", "state": "started"}} in messages
+    assert SECRET not in json.dumps(messages)
+    assert [] == of_bob
+
+
+@pytest.mark.parametrize("end", [SIGKILL, SIGSTOP], ids=["refusing", "frozen"])
+async def test_a_job_runs_though_its_user_cannot_be_told(broker: EmbeddedRedis, end: Signals) -> None:
+    """
+    When only the broker answers, a job does its work and fails with its own error; the log says what was not told.
+    """
+    with embedded_redis() as lost:
+        environment = {"QRSOCKET_REDIS_URL": lost.url, "QRSOCKET_REDIS_TIMEOUT": "0.2", "SHAPES_QUEUE": end.name}
+        with worker(environment, app=APP) as running:
+            lost.process.send_signal(end)
+            with running_for(ALICE):
+                succeeding = jobs.succeed.apply_async(("done",), queue=end.name)
+                failing = jobs.fail.apply_async((SECRET,), queue=end.name)
+
+            assert "done" == await result(succeeding)
+            with pytest.raises(ValueError, match=SECRET):
+                await result(failing)
+            running.wait_for("job state not told")
+            running.kill()
+        lost.process.send_signal(SIGCONT)
