@@ -1,0 +1,165 @@
+"""Nodes as Redis sees them, both colours of the verbs, and servers that a test may kill, freeze or fill."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import redis as redis_py
+
+import qrsocket
+from qrsocket import sync
+from qrsocket.audience import Audience, of_user
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.fanout.publish import Frame
+from qrsocket.keys import Keys, Keyspace
+from qrsocket.presence import table
+from qrsocket.roundtrip import Call, run
+from qrsocket.settings import get_settings
+from tests.clients import PATIENCE
+from tests.conftest import MS, Configure
+
+T = TypeVar("T")
+
+LEASE = 60.0  # long: it ends in a test only where `Node.end_lease` ends it
+GRACE = 50 * MS
+
+
+class Act(Protocol):
+    """Use a verb: `await act(lambda socket: socket.send("hi"))`."""
+
+    async def __call__(self, use: Callable[[Any], Any]) -> Any: ...
+
+
+class NewNode(Protocol):
+    def __call__(self, name: str, *, shard: int = 0) -> "Node": ...
+
+
+class Node:
+    """A web node, played by blocking code: it is subscribed, has joined, and reads the frames that reach it."""
+
+    def __init__(self, client: redis_py.Redis, name: str, *, shard: int = 0) -> None:
+        self.name, self.keys = name, Keyspace.of(get_settings()).shards[shard]
+        self._client = client
+        self._subscription = client.pubsub(ignore_subscribe_messages=True)
+        self._subscription.subscribe(self.keys.channel(name))
+        self._subscription.get_message(timeout=PATIENCE)  # the answer to SUBSCRIBE
+        self._run(table.join(self.keys, name, lease=LEASE))
+
+    def attach(self, user: object, count: int = 1) -> table.Attached:
+        return self.attach_audience(of_user(str(user)), count)
+
+    def attach_audience(self, audience: Audience, count: int = 1) -> table.Attached:
+        return self._run(table.attach(self.keys, self.name, audience, count, limit=100, grace=GRACE))
+
+    def end_lease(self) -> None:
+        """Let the lease end: the last renewal was for 1 ms."""
+        self._run(table.renew(self.keys, self.name, lease=1 * MS))
+        while not has_ended(self._client, self.keys, self.name):
+            pass
+
+    def frames(self) -> list[Frame]:
+        """Return what has arrived, heartbeats aside: all that was published before this call."""
+        self._client.publish(self.keys.channel(self.name), b"the end")
+        frames = []
+        while (data := self._next()) != b"the end":
+            frames.append(Frame.parse(data))
+        return [frame for frame in frames if frame.kind != "h"]
+
+    def messages(self) -> list[bytes]:
+        return [frame.payload for frame in self.frames()]
+
+    def hang_up(self) -> None:
+        """Stop listening, as a killed process does."""
+        self._subscription.close()
+        while self._client.pubsub_numsub(self.keys.channel(self.name))[0][1]:
+            pass
+
+    def _next(self) -> bytes:
+        message = self._subscription.get_message(timeout=PATIENCE)
+        assert message is not None, f"nothing arrived at {self.name} within {PATIENCE:g} s"
+        data: bytes = message["data"]
+        return data
+
+    def _run(self, call: Call[T]) -> T:
+        return run(self._client, call, timeout=PATIENCE)
+
+
+def has_ended(client: redis_py.Redis, keys: Keys, node: str) -> bool:
+    """Tell whether the lease of *node* is over by Redis' clock."""
+    ends = client.zscore(keys.nodes, node)
+    return ends is not None and ends <= now_ms(client)
+
+
+def now_ms(client: redis_py.Redis) -> int:
+    """Redis' clock, as scripts see it."""
+    seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+@pytest.fixture
+def keys(redis_server: EmbeddedRedis) -> Keys:
+    """The keys of the only shard."""
+    return Keyspace.of(get_settings()).shards[0]
+
+
+@pytest.fixture
+def new_node(redis: redis_py.Redis) -> Iterator[NewNode]:
+    """Makes nodes, which hang up when the test ends."""
+    nodes: list[Node] = []
+
+    def new(name: str, *, shard: int = 0) -> Node:
+        nodes.append(Node(redis, name, shard=shard))
+        return nodes[-1]
+
+    yield new
+    for node in nodes:
+        node.hang_up()
+
+
+@pytest.fixture
+def node(new_node: NewNode) -> Node:
+    """A node named "n1" that has joined."""
+    return new_node("n1")
+
+
+@pytest.fixture
+def second_node(new_node: NewNode) -> Node:
+    return new_node("n2")
+
+
+@pytest.fixture(params=["sync", "async"])
+def act(request: pytest.FixtureRequest, redis_server: EmbeddedRedis) -> Act:
+    """Uses `qrsocket.sync.socket` in a thread, or awaits `qrsocket.socket`. A test that uses it runs once with each."""
+
+    async def send(use: Callable[[Any], Any]) -> Any:
+        if request.param == "sync":
+            return await asyncio.to_thread(use, sync.socket)
+        pending: Awaitable[Any] = use(qrsocket.socket)
+        return await pending
+
+    return send
+
+
+@pytest.fixture
+def own_server(configure: Configure) -> Iterator[EmbeddedRedis]:
+    """A server of this test alone, that all verbs use."""
+    with embedded_redis() as server:
+        configure(redis_url=server.url)
+        yield server
+
+
+@pytest.fixture
+def own_redis(own_server: EmbeddedRedis) -> Iterator[redis_py.Redis]:
+    with redis_py.Redis.from_url(own_server.url) as client:
+        yield client
+
+
+@contextmanager
+def no_command_reaches(client: redis_py.Redis) -> Iterator[None]:
+    """Check by Redis' own count that it is asked for nothing while the block runs."""
+    client.config_resetstat()
+    yield
+    asked = client.info("commandstats")
+    assert {"cmdstat_config|resetstat"} == set(asked), f"Redis was asked for {sorted(asked)}"

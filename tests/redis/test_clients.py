@@ -1,0 +1,71 @@
+"""The connections of a process: shared while they serve, and closed with the event loop that they belong to."""
+
+import asyncio
+import gc
+
+import redis as redis_py
+
+import qrsocket
+from qrsocket import clients
+from qrsocket.settings import get_settings
+from tests.conftest import Configure, until
+from tests.redis.conftest import Act, Node
+
+
+def open_connections(redis: redis_py.Redis) -> int:
+    return [client["name"] for client in redis.client_list()].count("qrsocket")
+
+
+async def test_a_connection_is_used_again(act: Act, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Many sends one after another open one connection.
+    """
+    before = open_connections(redis)
+    await act(lambda socket: socket.to("alice").send("opens the pool"))
+    after_one = open_connections(redis)
+    for _ in range(20):
+        await act(lambda socket: socket.to("alice").send("hi"))
+
+    assert before + 1 >= after_one == open_connections(redis)
+
+
+def test_asyncio_run_leaves_no_connection(node: Node, redis: redis_py.Redis) -> None:
+    """
+    A script that calls `asyncio.run` again and again, as some tasks do, keeps no connection and gets no warning.
+    """
+
+    async def send() -> None:
+        await asyncio.gather(*(qrsocket.socket.to("alice").send("hi") for _ in range(3)))
+
+    before = open_connections(redis)
+    for _ in range(3):
+        asyncio.run(send())
+    gc.collect()
+
+    asyncio.run(until(lambda: open_connections(redis) == before))
+
+
+async def test_closed_clients_connect_again(node: Node, redis: redis_py.Redis) -> None:
+    """
+    After `aclose` the next send opens a connection.
+    """
+    before = open_connections(redis)
+    await qrsocket.socket.to("alice").send("hi")
+    await clients.aclose()
+    await until(lambda: open_connections(redis) == before)
+
+    assert not await qrsocket.socket.to("alice").send("hi")
+    assert before + 1 == open_connections(redis)
+
+
+async def test_other_settings_are_another_client(node: Node, configure: Configure) -> None:
+    """
+    The client is that of the settings: a process may change its timeout, and keeps the client while it does not.
+    """
+    first = clients.awaiting(get_settings()), clients.blocking(get_settings())
+    configure(redis_timeout=1.5)
+    other = clients.awaiting(get_settings()), clients.blocking(get_settings())
+
+    assert first[0] is not other[0]
+    assert first[1] is not other[1]
+    assert other == (clients.awaiting(get_settings()), clients.blocking(get_settings()))

@@ -1,0 +1,277 @@
+"""When Redis is gone, frozen or back: an error in time or a message, and never the answer to another question."""
+
+import asyncio
+import signal
+import socket as blocking_socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from qrsocket import Unavailable, socket
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.clients import PATIENCE
+from tests.conftest import MS, Configure
+from tests.redis.conftest import Act, Node
+
+# Long enough for a busy machine to open a connection.
+TIMEOUT = 500 * MS
+# A bound that holds on a busy machine and is far under what redis-py or the kernel would wait by themselves.
+SLACK = 5_000 * MS
+
+
+@contextmanager
+def frozen(server: EmbeddedRedis) -> Iterator[None]:
+    """SIGSTOP: the kernel goes on taking connections and bytes, and nobody answers."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def kill(server: EmbeddedRedis) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+@asynccontextmanager
+async def between(port: int, pass_on: Callable[[bytes], Awaitable[bool]]) -> AsyncIterator[int]:
+    """A proxy to *port* that asks *pass_on* about the answer to each script, and hangs up where that says no."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((to_client, to_server))
+        script_runs = False
+
+        async def there() -> None:
+            nonlocal script_runs
+            while words := await client.read(65_536):
+                script_runs = script_runs or b"EVALSHA" in words
+                to_server.write(words)
+            to_server.close()
+
+        async def back() -> None:
+            nonlocal script_runs
+            while answer := await server.read(65_536):
+                if script_runs and not await pass_on(answer):
+                    break
+                script_runs = False
+                to_client.write(answer)
+            to_client.close()
+
+        await asyncio.gather(there(), back())
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
+        for writer in writers:
+            writer.close()
+
+
+def send(socket: Any) -> Any:
+    return socket.to("alice").send("hi")
+
+
+def ask(socket: Any) -> Any:
+    return socket.online(["alice"])
+
+
+async def connected(act: Act) -> None:
+    await act(ask)
+
+
+async def not_connected(_act: Act) -> None:
+    """The pool is opened by what is tested."""
+
+
+CASES = [(connected, send), (connected, ask), (not_connected, send)]
+
+
+@pytest.mark.parametrize(("before", "use"), CASES)
+async def test_a_stopped_redis(
+    act: Act, own_server: EmbeddedRedis, configure: Configure, before: Any, use: Any
+) -> None:
+    """
+    With Redis' process gone a verb raises Unavailable within the timeout, whether it was connected before or not.
+    """
+    configure(redis_timeout=TIMEOUT)
+    await before(act)
+    kill(own_server)
+
+    async with asyncio.timeout(TIMEOUT + SLACK):
+        with pytest.raises(Unavailable, match=r"within 0\.5 s \((ConnectionError|no answer)\)"):
+            await act(use)
+
+
+@pytest.mark.parametrize(("before", "use"), CASES)
+async def test_a_frozen_redis(act: Act, own_server: EmbeddedRedis, configure: Configure, before: Any, use: Any) -> None:
+    """
+    With Redis frozen a verb raises Unavailable within the timeout, though the kernel takes what is sent.
+    """
+    configure(redis_timeout=TIMEOUT)
+    await before(act)
+
+    with frozen(own_server):
+        async with asyncio.timeout(TIMEOUT + SLACK):
+            with pytest.raises(Unavailable, match=r"within 0\.5 s \(no answer\)"):
+                await act(use)
+
+
+async def test_a_host_that_does_not_answer(act: Act, redis_server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    Where not even a connection comes about, as behind a firewall, Unavailable is raised within the timeout.
+    """
+    with closing(blocking_socket.socket()) as deaf, ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)  # the kernel lets one wait to be accepted, and leaves all others without an answer
+        for _ in range(4):
+            client = waiting.enter_context(closing(blocking_socket.socket()))
+            client.setblocking(False)
+            client.connect_ex(deaf.getsockname())
+        configure(redis_url=f"redis://127.0.0.1:{deaf.getsockname()[1]}/0", redis_timeout=TIMEOUT)
+
+        async with asyncio.timeout(TIMEOUT + SLACK):
+            with pytest.raises(Unavailable, match=r"within 0\.5 s \(no answer\)"):
+                await act(send)
+
+
+async def test_after_a_freeze_each_answer_is_its_own(
+    act: Act, own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    The late answer to a call that was given up is not taken for the answer to the next.
+    """
+    configure(redis_timeout=TIMEOUT)
+    node = Node(own_redis, "n1")
+    for number in range(1, 6):
+        node.attach(number, number)
+    await act(lambda socket: socket.to(1).send("opens the pool"))
+
+    with frozen(own_server), pytest.raises(Unavailable):
+        await act(lambda socket: socket.to(5).send("late"))
+    connections = [
+        (await act(lambda socket, n=n: socket.to(n).send("hi"))).connections  # type: ignore[misc]
+        for n in range(1, 6)
+    ]
+
+    assert [1, 2, 3, 4, 5] == connections
+    node.hang_up()
+
+
+async def test_a_cancelled_send_leaves_no_answer_behind(
+    own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    A request that is cancelled while it waits for Redis does not hand its answer to the next request.
+    """
+    node = Node(own_redis, "n1")
+    for number in range(1, 6):
+        node.attach(number, number)
+    await socket.to("nobody").send("Redis has the script")
+    all_asked, go_on = asyncio.Barrier(6), asyncio.Event()
+
+    async def hold(_answer: bytes) -> bool:
+        if not go_on.is_set():
+            await all_asked.wait()
+            await go_on.wait()
+        return True
+
+    async with between(own_server.port, hold) as port:
+        configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=PATIENCE)
+        pending = [asyncio.create_task(socket.to(number).send("late")) for number in range(1, 6)]
+        await all_asked.wait()
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        go_on.set()
+        connections = [(await socket.to(number).send("hi")).connections for number in range(1, 6)]
+
+    assert [True] * 5 == [task.cancelled() for task in pending]
+    assert [1, 2, 3, 4, 5] == connections
+    assert {b"late", b"hi"} == set(node.messages())
+    node.hang_up()
+
+
+async def test_send_right_after_a_restart(act: Act, configure: Configure) -> None:
+    """
+    A pooled connection to a server that is gone is no error: the send goes to the server that is there now.
+    """
+    with embedded_redis() as first:
+        configure(redis_url=first.url)
+        await asyncio.gather(*(act(lambda socket: socket.to("alice").send("opens the pool")) for _ in range(5)))
+
+    with embedded_redis(port=first.port), redis_py.Redis(port=first.port) as client:
+        node = Node(client, "n1")
+        node.attach("alice")
+        delivery = await act(lambda socket: socket.to("alice").send("hi"))
+
+        assert (1, [b"hi"]) == (delivery.connections, node.messages())
+        node.hang_up()
+
+
+async def test_send_while_redis_restarts(act: Act, configure: Configure) -> None:
+    """
+    A send that finds no server is tried again until one is there, within the timeout.
+    """
+    with embedded_redis() as first:
+        configure(redis_url=first.url, redis_timeout=PATIENCE)
+        await act(send)
+    attempts = asyncio.Semaphore(0)
+
+    def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.release()
+        writer.close()
+
+    refusing = await asyncio.start_server(refuse, "127.0.0.1", first.port)
+    async with refusing:
+        sending = asyncio.create_task(act(send))
+        for _ in range(3):
+            await attempts.acquire()
+    with embedded_redis(port=first.port):
+        delivery = await sending
+
+    assert 0 == delivery.connections
+
+
+async def test_a_lost_answer_is_asked_for_again(
+    act: Act, own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    When the connection breaks after Redis has published, the retry gets the same answer, and the message went once.
+    """
+    node = Node(own_redis, "n1")
+    node.attach("alice", 3)
+    await act(lambda socket: socket.to("nobody").send("Redis has the script"))
+    lost: list[bytes] = []
+
+    async def lose_the_first(answer: bytes) -> bool:
+        lost.append(answer)
+        return len(lost) > 1
+
+    async with between(own_server.port, lose_the_first) as port:
+        configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=PATIENCE)
+        delivery = await act(send)
+
+    assert 2 == len(lost), lost
+    assert (3, [b"hi"]) == (delivery.connections, node.messages())
+    node.hang_up()
+
+
+async def test_an_outage_shows_no_password(act: Act, configure: Configure) -> None:
+    """
+    Neither the text of Unavailable nor its causes hold the password.
+    """
+    with embedded_redis() as server:
+        port = server.port
+    configure(redis_url=f"redis://user:canary@127.0.0.1:{port}/0", redis_timeout=TIMEOUT)
+
+    with pytest.raises(Unavailable) as raised:
+        await act(lambda socket: socket.to("alice").send("hi"))
+
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "canary" not in f"{error} {error!r}"
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,345 @@
+"""Who is connected where: leases, counts, edges, fences and limits, each operation in both colours."""
+
+import redis as redis_py
+
+from qrsocket.keys import Keys
+from qrsocket.presence.table import (
+    Attach,
+    Attached,
+    Edge,
+    attach,
+    everyone,
+    join,
+    leave,
+    live_nodes,
+    online_of,
+    reap,
+    renew,
+)
+from tests.conftest import MS, RoundTrip, until
+from tests.redis.conftest import GRACE, LEASE, Node, has_ended, now_ms
+
+
+def everything(redis: redis_py.Redis) -> dict[bytes, bytes | None]:
+    """All keys with their values, to compare before and after."""
+    return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+async def test_join_gives_a_lease(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    A node that joined is live until its lease ends, by Redis' clock in milliseconds.
+    """
+    before = now_ms(redis)
+    await roundtrip(join(keys, "n1", lease=1.5))
+    after = now_ms(redis)
+
+    assert ["n1"] == await roundtrip(live_nodes(keys))
+    ends = redis.zscore(keys.nodes, "n1")
+    assert ends is not None
+    assert before <= ends - 1500 <= after, (before, ends, after)
+
+
+async def test_renew_moves_the_end(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    A renewal counts from now: it lengthens a short lease and shortens a long one.
+    """
+    await roundtrip(join(keys, "n1", lease=LEASE))
+
+    assert await roundtrip(renew(keys, "n1", lease=LEASE * 2)) is True
+    longer = redis.zscore(keys.nodes, "n1")
+    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is True
+    shorter = redis.zscore(keys.nodes, "n1")
+
+    assert longer is not None
+    assert shorter is not None
+    assert longer - shorter > (LEASE - 10) * 1000
+
+
+async def test_renew_beats_on_the_own_channel(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    Each renewal publishes a heartbeat with the number of the last frame, on the node's own channel only.
+    """
+    redis.hset(keys.frames, "n1", "41")
+    with redis.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.psubscribe(f"{keys.base}channel:*")
+        channel.get_message(timeout=1)
+        await roundtrip(join(keys, "n1", lease=LEASE))
+        await roundtrip(join(keys, "n2", lease=LEASE))
+        await roundtrip(renew(keys, "n1", lease=LEASE))
+        await roundtrip(renew(keys, "n2", lease=LEASE))
+
+        beats = [channel.get_message(timeout=1) for _ in range(2)]
+
+    assert [(keys.channel("n1").encode(), b"h\t41\t\n"), (keys.channel("n2").encode(), b"h\t0\t\n")] == [
+        beat and (beat["channel"], beat["data"]) for beat in beats
+    ]
+
+
+async def test_a_node_that_never_joined_is_fenced(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    A renewal never makes a node, and without a lease nothing can be attached.
+    """
+    assert await roundtrip(renew(keys, "ghost", lease=LEASE)) is False
+    assert Attached(Attach.FENCED, None) == await roundtrip(
+        attach(keys, "ghost", "u:alice", 1, limit=20, grace=GRACE),
+    )
+    assert {} == everything(redis)
+
+
+async def test_a_late_renewal_is_in_time_until_someone_reaps(
+    roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    A lease that ended is renewed as long as nobody acted on its end; meanwhile nothing can be attached.
+    """
+    await roundtrip(join(keys, "n1", lease=1 * MS))
+    await until(lambda: has_ended(redis, keys, "n1"))
+
+    assert Attach.FENCED == (await roundtrip(attach(keys, "n1", "u:a", 1, limit=20, grace=GRACE))).status
+    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is True
+    assert Attach.OK == (await roundtrip(attach(keys, "n1", "u:a", 1, limit=20, grace=GRACE))).status
+
+
+async def test_a_reaped_node_is_fenced(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    Once another node has reaped it, a node is never resurrected: neither its renewal nor its attach is taken.
+    """
+    await roundtrip(join(keys, "n1", lease=LEASE))
+    await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
+    await roundtrip(join(keys, "n2", lease=LEASE))
+    await roundtrip(renew(keys, "n1", lease=1 * MS))
+    await until(lambda: has_ended(redis, keys, "n1"))
+    await roundtrip(reap(keys, "n2", grace=GRACE))
+
+    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is False
+    assert Attached(Attach.FENCED, None) == await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
+    assert ["n2"] == await roundtrip(live_nodes(keys))
+    assert set() == await roundtrip(online_of(keys, ["u:alice"]))
+
+
+async def test_the_first_connection_anywhere_is_the_edge(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    A user comes online with the first connection on any node; further ones, there or elsewhere, are no edge.
+    """
+    first = await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=GRACE))
+    more = [
+        await roundtrip(attach(keys, at, "u:alice", count, limit=20, grace=GRACE))
+        for at, count in (("n1", 2), ("n2", 1), ("n1", 1))
+    ]
+
+    assert first.edge is not None
+    assert Attached(Attach.OK, Edge("u:alice", first.edge.seq, online=True)) == first
+    assert [Attached(Attach.OK, None)] * 3 == more
+
+
+async def test_the_count_is_absolute(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    An attach that is repeated, after a lost answer say, changes nothing and tells no second edge.
+    """
+    once = await roundtrip(attach(keys, "n1", "u:alice", 3, limit=20, grace=GRACE))
+    after_once = everything(redis)
+    again = await roundtrip(attach(keys, "n1", "u:alice", 3, limit=20, grace=GRACE))
+
+    assert (True, False) == (once.edge is not None, again.edge is not None)
+    assert after_once == everything(redis)
+    assert {b"n1": b"3"} == redis.hgetall(keys.route("u:alice"))
+
+
+async def test_offline_is_told_when_the_last_node_lets_go(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Without a grace the edge comes with the last connection on the last node, and its number is the next one.
+    """
+    came = node.attach("alice").edge
+    second_node.attach("alice")
+
+    left_one = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
+    still_online = await roundtrip(online_of(keys, ["u:alice"]))
+    left_both = await roundtrip(attach(keys, "n2", "u:alice", 0, limit=20, grace=0))
+    repeated = await roundtrip(attach(keys, "n2", "u:alice", 0, limit=20, grace=0))
+
+    assert came is not None
+    assert Attached(Attach.OK, None) == left_one == repeated
+    assert {"u:alice"} == still_online
+    assert Attached(Attach.OK, Edge("u:alice", came.seq + 1, online=False)) == left_both
+    assert set() == await roundtrip(online_of(keys, ["u:alice"]))
+    assert [] == redis.keys(keys.route("*")) + redis.keys(keys.members("*"))
+
+
+async def test_edges_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    A user's edges alternate and count up by one; the first number is the clock's, so that it is new after a loss.
+    """
+    before = now_ms(redis)
+    edges = []
+    for count in (1, 0) * 3:
+        attached = await roundtrip(attach(node.keys, "n1", "u:alice", count, limit=20, grace=0))
+        edges.append(attached.edge)
+
+    assert None not in edges
+    first = edges[0]
+    assert first is not None
+    assert first.seq > before
+    assert [Edge("u:alice", first.seq + step, online=step % 2 == 0) for step in range(6)] == edges
+
+
+async def test_the_state_is_kept_for_a_day(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    What was last told is kept while the user is online, and for a day after: no key of a user stays for ever.
+    """
+    node.attach("alice")
+    while_online = redis.pttl(node.keys.state("u:alice"))
+    await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=0))
+    after = redis.pttl(node.keys.state("u:alice"))
+    node.attach("alice")
+    back = redis.pttl(node.keys.state("u:alice"))
+
+    assert (-1, -1) == (while_online, back)
+    assert 86_000_000 < after <= 86_400_000
+
+
+async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    A user who goes and comes back within the grace has never been offline, and nothing is left waiting.
+    """
+    node.attach("alice")
+    went = await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=LEASE))
+    waiting = redis.zrange(node.keys.grace, 0, -1)
+    came = await roundtrip(attach(node.keys, "n1", "u:alice", 1, limit=20, grace=LEASE))
+
+    assert Attached(Attach.OK, None) == went == came
+    assert [b"u:alice"] == waiting
+    assert [] == redis.zrange(node.keys.grace, 0, -1)
+
+
+async def test_the_limit_counts_all_nodes(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Up to the limit on all nodes together, then LIMIT, and nothing has changed.
+    """
+    node.attach("alice", 2)
+    full = await roundtrip(attach(keys, "n2", "u:alice", 1, limit=3, grace=GRACE))
+    before = everything(redis)
+
+    over = [
+        await roundtrip(attach(keys, at, "u:alice", count, limit=3, grace=GRACE))
+        for at, count in (("n1", 3), ("n2", 2))
+    ]
+
+    assert Attach.OK == full.status
+    assert [Attached(Attach.LIMIT, None)] * 2 == over
+    assert before == everything(redis)
+
+
+async def test_the_limit_of_one_node_alone(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    The first connections may be too many as well, and leave no trace of the user.
+    """
+    before = everything(redis)
+    refused = await roundtrip(attach(keys, "n1", "u:alice", 4, limit=3, grace=GRACE))
+
+    assert Attached(Attach.LIMIT, None) == refused
+    assert before == everything(redis)
+
+
+async def test_a_falling_count_is_never_refused(roundtrip: RoundTrip, node: Node, keys: Keys) -> None:
+    """
+    Over a limit that was lowered meanwhile, connections may still close, and the same count be repeated.
+    """
+    node.attach("alice", 5)
+
+    same = await roundtrip(attach(keys, "n1", "u:alice", 5, limit=3, grace=GRACE))
+    fewer = await roundtrip(attach(keys, "n1", "u:alice", 4, limit=3, grace=GRACE))
+    more = await roundtrip(attach(keys, "n1", "u:alice", 5, limit=3, grace=GRACE))
+
+    assert [Attach.OK, Attach.OK, Attach.LIMIT] == [same.status, fewer.status, more.status]
+
+
+async def test_a_connection_without_a_user_is_no_edge(
+    roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Connections without a user are routed to like users, and have no hooks, no state and no grace.
+    """
+    came = await roundtrip(attach(keys, "n1", "c:x", 1, limit=1, grace=GRACE))
+    online = await roundtrip(online_of(keys, ["c:x", "u:x"]))
+    went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
+
+    assert Attached(Attach.OK, None) == came == went
+    assert {"c:x"} == online
+    assert [keys.nodes.encode()] == redis.keys()
+
+
+async def test_online_answers_for_many(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
+    """
+    Of those asked for, the ones with a connection on any node, whatever their order; an unknown one is offline.
+    """
+    node.attach("alice")
+    second_node.attach("bob")
+    second_node.attach("carol")
+
+    assert {"u:alice", "u:bob"} == await roundtrip(online_of(keys, ["u:nobody", "u:bob", "u:alice"]))
+    assert set() == await roundtrip(online_of(keys, ["u:nobody"]))
+
+
+async def test_everyone_is_each_audience_once(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
+    """
+    Everyone connected to any node, once, connections without a user included.
+    """
+    node.attach("alice", 2)
+    node.attach("bob")
+    second_node.attach("alice")
+    await roundtrip(attach(keys, "n2", "c:x", 1, limit=20, grace=GRACE))
+
+    assert {"u:alice", "u:bob", "c:x"} == await roundtrip(everyone(keys))
+
+
+async def test_nobody_is_online_in_an_empty_redis(roundtrip: RoundTrip, keys: Keys) -> None:
+    """
+    An empty Redis has no nodes and nobody online.
+    """
+    assert [] == await roundtrip(live_nodes(keys))
+    assert set() == await roundtrip(everyone(keys))
+    assert set() == await roundtrip(online_of(keys, ["u:alice"]))
+
+
+async def test_a_node_without_users_leaves_at_once(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    A node that has detached all leaves no trace, and its renewal is fenced.
+    """
+    await roundtrip(join(keys, "n1", lease=LEASE))
+    redis.hset(keys.frames, "n1", "5")
+    await roundtrip(leave(keys, "n1"))
+
+    assert {} == everything(redis)
+    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is False
+
+
+async def test_a_node_that_leaves_users_behind_is_reaped_next(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    What a leaving node still has is emptied by the next reap, without waiting for the lease.
+    """
+    came = node.attach("alice").edge
+    await roundtrip(leave(keys, "n1"))
+    reaped = await roundtrip(reap(keys, "n2", grace=0))
+
+    assert came is not None
+    assert (Edge("u:alice", came.seq + 1, online=False),) == reaped.edges
+    assert ["n2"] == await roundtrip(live_nodes(keys))
+    assert [] == redis.keys(keys.members("*"))
+
+
+async def test_leaving_twice_is_harmless(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    A leave that is repeated, or of a node that never was, changes nothing.
+    """
+    await roundtrip(leave(keys, "ghost"))
+    await roundtrip(leave(keys, "ghost"))
+
+    assert {} == everything(redis)

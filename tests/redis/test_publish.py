@@ -1,0 +1,182 @@
+"""Publishing: to the nodes of the route and to no other, once for each message id, and whole."""
+
+import pytest
+import redis as redis_py
+
+from qrsocket.fanout.publish import REMEMBER_ID_MS, Frame, Routed, answer_probe, probe, publish
+from qrsocket.keys import Keys
+from qrsocket.message import Close, Kind, Message
+from tests.conftest import RoundTrip
+from tests.redis.conftest import Node
+
+HELLO = Message(Kind.TEXT, b'{"text":"hello"}')
+
+
+async def test_a_message_goes_to_the_nodes_of_its_users(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    One frame a node, with those of the users who are there; the answer counts connections and nodes.
+    """
+    node.attach("alice", 2)
+    node.attach("bob")
+    second_node.attach("bob", 3)
+
+    routed = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice", "u:bob", "u:nobody"]))
+
+    assert Routed(6, frozenset({"n1", "n2"})) == routed
+    assert [Frame(Kind.TEXT, 1, "m1", ("u:alice", "u:bob"), HELLO.payload)] == node.frames()
+    assert [Frame(Kind.TEXT, 1, "m1", ("u:bob",), HELLO.payload)] == second_node.frames()
+
+
+async def test_a_message_to_nobody(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    A user who is offline costs no frame; a node without the user hears nothing.
+    """
+    second_node.attach("bob")
+
+    assert Routed(0, frozenset()) == await roundtrip(publish(node.keys, HELLO, "m1", ["u:nobody"]))
+    assert Routed(1, frozenset({"n2"})) == await roundtrip(publish(node.keys, HELLO, "m2", ["u:bob"]))
+    assert [] == node.frames()
+    assert ["m2"] == [frame.message_id for frame in second_node.frames()]
+
+
+async def test_the_same_id_is_sent_once(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Under an id that was seen nothing is sent, whatever changed since, and the first answer comes again for 300 s.
+    """
+    node.attach("alice", 2)
+    first = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
+    node.attach("alice", 5)
+    again = await roundtrip(publish(node.keys, Message(Kind.TEXT, b"other"), "m1", ["u:alice"]))
+    remembered_ms = redis.pttl(node.keys.sent("m1"))
+
+    assert Routed(2, frozenset({"n1"})) == first == again
+    assert [HELLO.payload] == node.messages()
+    assert REMEMBER_ID_MS == 300_000
+    assert 290_000 < remembered_ms <= 300_000
+
+
+async def test_an_id_sent_to_nobody_is_remembered_too(roundtrip: RoundTrip, node: Node) -> None:
+    """
+    A message that reached nobody stays so under its id: the caller has been told.
+    """
+    first = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
+    node.attach("alice")
+    again = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
+
+    assert Routed(0, frozenset()) == first == again
+    assert [] == node.frames()
+
+
+async def test_frames_are_numbered_by_node(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    Each node counts the frames sent to it from 1, so that it can tell a missing one.
+    """
+    node.attach("alice")
+    second_node.attach("bob")
+    for number, user in enumerate(["u:alice", "u:bob", "u:alice", "u:alice"]):
+        await roundtrip(publish(node.keys, HELLO, f"m{number}", [user]))
+
+    assert [(1, "m0"), (2, "m2"), (3, "m3")] == [(frame.number, frame.message_id) for frame in node.frames()]
+    assert [(1, "m1")] == [(frame.number, frame.message_id) for frame in second_node.frames()]
+
+
+async def test_a_killed_node_does_not_count(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    A node that no longer listens, and is not reaped yet, has no connections: it is not in the answer.
+    """
+    node.attach("alice", 2)
+    second_node.attach("alice", 3)
+    node.hang_up()
+
+    assert Routed(3, frozenset({"n2"})) == await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
+    assert ["m1"] == [frame.message_id for frame in second_node.frames()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (Kind.TEXT, b""),
+        (Kind.TEXT, "line\nbreak\tand tab, 😀".encode()),
+        (Kind.BINARY, bytes(range(256))),
+        (Kind.BINARY, b"\n\n\t\n"),
+        (Kind.BINARY, b"\x00" * 256 * 1024),
+        (Kind.CLOSE, Close(4101, "revoked").to_message().payload),
+    ],
+    ids=lambda value: value[:8] if isinstance(value, bytes) else value.name,
+)
+async def test_a_payload_arrives_untouched(roundtrip: RoundTrip, node: Node, kind: Kind, payload: bytes) -> None:
+    """
+    Whatever its bytes, a payload arrives as it was sent, with its kind.
+    """
+    node.attach("alice")
+    await roundtrip(publish(node.keys, Message(kind, payload), "m1", ["u:alice"]))
+
+    assert [Frame(kind, 1, "m1", ("u:alice",), payload)] == node.frames()
+
+
+async def test_an_odd_user_id_arrives_whole(roundtrip: RoundTrip, node: Node) -> None:
+    """
+    Ids with spaces, separators of keys, braces and any script reach their own user only.
+    """
+    users = ["a b", "a:b", "{q1}", "u:alice", "*", "李😀", "%s", "é" * 128]
+    for user in users:
+        node.attach(user)
+
+    routed = await roundtrip(publish(node.keys, HELLO, "m1", [f"u:{user}" for user in users]))
+
+    assert Routed(len(users), frozenset({"n1"})) == routed
+    assert [tuple(f"u:{user}" for user in users)] == [frame.audiences for frame in node.frames()]
+
+
+async def test_a_thousand_recipients_are_one_frame_a_node(roundtrip: RoundTrip, node: Node) -> None:
+    """
+    The payload goes once to each node, not once to each user.
+    """
+    users = [f"u:{number}" for number in range(1_000)]
+    for number in range(1_000):
+        node.attach(number)
+
+    assert Routed(1_000, frozenset({"n1"})) == await roundtrip(publish(node.keys, HELLO, "m1", users))
+    assert [users] == [list(frame.audiences) for frame in node.frames()]
+
+
+async def test_another_application_hears_nothing(roundtrip: RoundTrip, node: Node) -> None:
+    """
+    Two applications on one server keep apart, though pub/sub knows no databases.
+    """
+    node.attach("alice")
+    others = Keys("qrsocket:other:{q0}:")
+
+    assert Routed(0, frozenset()) == await roundtrip(publish(others, HELLO, "m1", ["u:alice"]))
+    assert [] == node.frames()
+
+
+async def test_a_probe_reaches_a_node_and_comes_back(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    A probe tells how many listen; the node's answer is kept for a minute.
+    """
+    listeners = await roundtrip(probe(node.keys, "n1", "p1"))
+    frames = node.frames()
+    await roundtrip(answer_probe(node.keys, "n1", "p1"))
+    await roundtrip(answer_probe(node.keys, "n2", "p1"))
+
+    assert 1 == listeners
+    assert [Frame(Kind.PROBE, 0, "p1", (), b"")] == frames
+    assert [b"n2", b"n1"] == redis.lrange(node.keys.probe("p1"), 0, -1)
+    assert 50 < redis.ttl(node.keys.probe("p1")) <= 60
+
+
+async def test_a_probe_of_a_deaf_node(roundtrip: RoundTrip, keys: Keys) -> None:
+    """
+    A probe to a node that nobody listens for is heard by none.
+    """
+    assert 0 == await roundtrip(probe(keys, "ghost", "p1"))
+
+
+@pytest.mark.parametrize("data", [b"", b"the end", b"x\t1\tm\t\n", b"t\tone\tm\n", b"t\t1\n", b"t\t1\t\xff\n"])
+def test_what_is_no_frame_is_refused(data: bytes) -> None:
+    """
+    Anything else on a channel raises ValueError, so that the relay can drop it.
+    """
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+        Frame.parse(data)

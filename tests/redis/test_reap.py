@@ -1,0 +1,234 @@
+"""What becomes of the users of a dead node: emptied by the others, in small steps, each user told once."""
+
+from collections import Counter
+
+import redis as redis_py
+
+from qrsocket.keys import Keys
+from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, attach, everyone, join, leave, reap, renew
+from tests.conftest import RoundTrip, until
+from tests.redis.conftest import GRACE, LEASE, Node, now_ms
+
+NOTHING = Reaped(more=False, edges=())
+
+
+def trace_of(redis: redis_py.Redis, node: str) -> list[bytes]:
+    """Where Redis still knows *node*: in the name of a key, a sorted set or a hash."""
+    name, found = node.encode(), []
+    for key in redis.scan_iter():
+        kind = redis.type(key)
+        held = redis.zrange(key, 0, -1) if kind == b"zset" else redis.hkeys(key) if kind == b"hash" else []
+        if name in held or b":%s:" % name in key:
+            found.append(key)
+    return found
+
+
+def everything(redis: redis_py.Redis) -> dict[bytes, bytes | None]:
+    return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+async def test_nothing_to_reap(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
+    """
+    Among live nodes a reap does nothing.
+    """
+    node.attach("alice")
+    second_node.attach("bob")
+
+    assert NOTHING == await roundtrip(reap(keys, "n1", grace=0))
+    assert {"u:alice", "u:bob"} == await roundtrip(everyone(keys))
+
+
+async def test_users_of_a_dead_node_go_offline(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Those who were only there go offline; one who is elsewhere too stays; no trace of the dead node remains.
+    """
+    came = node.attach("alice").edge
+    node.attach("bob")
+    second_node.attach("bob")
+    await roundtrip(attach(keys, "n1", "c:x", 1, limit=20, grace=0))
+    redis.hset(keys.frames, "n1", "7")
+    node.end_lease()
+
+    reaped = await roundtrip(reap(keys, "n2", grace=0))
+
+    assert came is not None
+    assert Reaped(more=False, edges=(Edge("u:alice", came.seq + 1, online=False),)) == reaped
+    assert NOTHING == await roundtrip(reap(keys, "n2", grace=0))
+    assert [] == trace_of(redis, "n1")
+    assert {"u:bob"} == await roundtrip(everyone(keys))
+
+
+async def test_many_users_are_reaped_in_batches(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    250 users take three calls of at most 100; `more` says so; each is told once.
+    """
+    users = [f"u:{number}" for number in range(250)]
+    for number in range(250):
+        node.attach(number)
+    node.end_lease()
+
+    steps = [await roundtrip(reap(keys, "n2", grace=0)) for _ in range(4)]
+
+    assert REAP_BATCH == 100
+    assert [(100, True), (100, True), (50, False), (0, False)] == [(len(step.edges), step.more) for step in steps]
+    told = Counter((edge.audience, edge.online) for step in steps for edge in step.edges)
+    assert Counter((user, False) for user in users) == told
+    assert [] == trace_of(redis, "n1")
+
+
+async def test_exactly_one_batch_asks_for_no_more(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    A node with exactly as many users as a batch is done in one call.
+    """
+    for number in range(5):
+        node.attach(number)
+    node.end_lease()
+
+    reaped = await roundtrip(reap(keys, "n2", grace=0, batch=5))
+
+    assert (5, False) == (len(reaped.edges), reaped.more)
+
+
+async def test_a_reaper_may_die_half_way(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    What one reaper has begun another ends, and then empties the first reaper as well.
+    """
+    for number in range(15):
+        node.attach(number)
+    second_node.attach("reaper's own")
+    node.end_lease()
+    begun = await roundtrip(reap(keys, "n2", grace=0, batch=10))
+    second_node.end_lease()
+    await roundtrip(join(keys, "n3", lease=LEASE))
+
+    edges, more = list(begun.edges), True
+    while more:
+        step = await roundtrip(reap(keys, "n3", grace=0, batch=10))
+        edges += step.edges
+        more = step.more
+
+    assert Counter([*(f"u:{number}" for number in range(15)), "u:reaper's own"]) == Counter(
+        edge.audience for edge in edges
+    )
+    assert [] == trace_of(redis, "n1") + trace_of(redis, "n2")
+
+
+async def test_several_dead_nodes_one_after_another(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    Each call empties one dead node; a user of both goes offline with the second.
+    """
+    node.attach("alice")
+    second_node.attach("alice")
+    await roundtrip(join(keys, "n3", lease=LEASE))
+    node.end_lease()
+    second_node.end_lease()
+
+    steps = [await roundtrip(reap(keys, "n3", grace=0)) for _ in range(2)]
+
+    assert [([], True), (["u:alice"], False)] == [([edge.audience for edge in step.edges], step.more) for step in steps]
+
+
+async def test_a_reaper_whose_lease_ended_does_nothing(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    A node that may be dead itself, or is unknown, reaps nobody.
+    """
+    node.attach("alice")
+    node.end_lease()
+    second_node.end_lease()
+    before = everything(redis)
+
+    assert NOTHING == await roundtrip(reap(keys, "n2", grace=0))
+    assert NOTHING == await roundtrip(reap(keys, "ghost", grace=0))
+    assert before == everything(redis)
+    assert {"u:alice"} == await roundtrip(everyone(keys))
+
+
+async def test_a_dead_nodes_users_have_a_grace_too(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    A user of a killed node who comes back elsewhere within the grace has never been offline.
+    """
+    node.attach("alice")
+    node.attach("bob")
+    node.end_lease()
+
+    reaped = await roundtrip(reap(keys, "n2", grace=LEASE))
+    came_back = await roundtrip(attach(keys, "n2", "u:alice", 1, limit=20, grace=LEASE))
+
+    assert NOTHING == reaped
+    assert came_back.edge is None
+
+
+async def test_the_end_of_a_grace_is_told_once(roundtrip: RoundTrip, node: Node, keys: Keys) -> None:
+    """
+    Who is not back when the grace is over goes offline, with the next number; a second reap tells nothing.
+    """
+    came = node.attach("alice").edge
+    node.attach("alice", 0)
+    edges: list[Edge] = []
+
+    async def step() -> None:
+        edges.extend((await roundtrip(reap(keys, "n1", grace=GRACE))).edges)
+
+    await step()
+    while not edges:
+        await step()
+    await step()
+
+    assert came is not None
+    assert [Edge("u:alice", came.seq + 1, online=False)] == edges
+
+
+async def test_a_grace_counts_from_the_first_leave(
+    roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    A repeated detach does not lengthen the grace.
+    """
+    node.attach("alice")
+    node.attach("alice", 0)
+    ends = redis.zscore(keys.grace, "u:alice")
+    await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=LEASE))
+
+    assert ends is not None
+    assert ends == redis.zscore(keys.grace, "u:alice")
+
+
+async def test_due_graces_come_in_batches(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    No more than a batch of graces ends in one call; `more` asks for the next.
+    """
+    for number in range(25):
+        node.attach(number)
+        node.attach(number, 0)
+    await until(lambda: redis.zcount(keys.grace, "-inf", now_ms(redis)) == 25)
+
+    steps = [await roundtrip(reap(keys, "n1", grace=GRACE, batch=10)) for _ in range(3)]
+
+    assert [(10, True), (10, True), (5, False)] == [(len(step.edges), step.more) for step in steps]
+    assert Counter(f"u:{number}" for number in range(25)) == Counter(
+        edge.audience for step in steps for edge in step.edges
+    )
+
+
+async def test_a_node_that_left_is_not_renewed(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    Between a leave and the reap a straggling renewal must not bring the node back.
+    """
+    node.attach("alice")
+    await roundtrip(leave(node.keys, "n1"))
+
+    assert await roundtrip(renew(node.keys, "n1", lease=LEASE)) is False

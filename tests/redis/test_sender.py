@@ -1,0 +1,401 @@
+"""The verbs on a real Redis, awaited and blocking: where messages go, what comes back, and what is refused."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis as redis_py
+
+import qrsocket
+from qrsocket import (
+    CloseCode,
+    InvalidUserId,
+    MessageTooLarge,
+    NoRecipient,
+    NotSerializable,
+    TooManyRecipients,
+    User,
+    authenticated,
+    sync,
+)
+from qrsocket.context import Context, running_for
+from qrsocket.keys import Keyspace
+from qrsocket.message import Close, Kind
+from qrsocket.settings import get_settings
+from tests.conftest import Configure
+from tests.redis.conftest import Act, NewNode, Node, no_command_reaches
+
+
+@dataclass
+class Row:
+    id: UUID
+
+
+async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: Node) -> None:
+    """
+    `send` reaches the current user on all devices, wherever they are connected.
+    """
+    node.attach("alice", 2)
+    node.attach("bob")
+    second_node.attach("alice")
+
+    with running_for(Context(user="alice", connection="c1")):
+        delivery = await act(lambda socket: socket.send({"n": 1}))
+
+    assert delivery
+    assert (3, 2) == (delivery.connections, delivery.nodes)
+    for frames in (node.frames(), second_node.frames()):
+        assert [(delivery.message_id, ("u:alice",), b'{"n":1}')] == [
+            (frame.message_id, frame.audiences, frame.payload) for frame in frames
+        ]
+
+
+async def test_send_goes_to_the_connection_where_there_is_no_user(act: Act, node: Node) -> None:
+    """
+    In a handler of a connection without a user, `send` answers that connection.
+    """
+    node.attach_audience("c:c1")
+
+    with running_for(Context(connection="c1")):
+        delivery = await act(lambda socket: socket.send("hi"))
+
+    assert (1, 1) == (delivery.connections, delivery.nodes)
+    assert [("c:c1",)] == [frame.audiences for frame in node.frames()]
+
+
+async def test_to_names_anyone(act: Act, node: Node) -> None:
+    """
+    `to` takes an id or many, of any type that names a user; each is sent to once, also where there is a current user.
+    """
+    uuid = UUID(int=7)
+    for user in ("alice", "42", uuid, "carol", "current"):
+        node.attach(user)
+
+    with running_for(Context(user="current")):
+        one = await act(lambda socket: socket.to("alice").send("to one"))
+        number = await act(lambda socket: socket.to(42).send("to a number"))
+        many = await act(lambda socket: socket.to(["alice", User("carol"), Row(uuid), "alice"]).send("to many"))
+        lazy = await act(lambda socket: socket.to(name for name in ("alice", "carol")).send("to a generator"))
+
+    assert [1, 1, 3, 2] == [delivery.connections for delivery in (one, number, many, lazy)]
+    assert [
+        (b"to one", ("u:alice",)),
+        (b"to a number", ("u:42",)),
+        (b"to many", ("u:alice", "u:carol", f"u:{uuid}")),
+        (b"to a generator", ("u:alice", "u:carol")),
+    ] == [(frame.payload, frame.audiences) for frame in node.frames()]
+
+
+async def test_nobody_online_is_falsy(act: Act, node: Node) -> None:
+    """
+    A message to a user who is offline is no error: its Delivery is falsy, and has an id.
+    """
+    delivery = await act(lambda socket: socket.to("nobody").send("hi"))
+
+    assert not delivery
+    assert (0, 0) == (delivery.connections, delivery.nodes)
+    assert delivery.message_id
+
+
+async def test_the_type_of_the_message_is_kept(act: Act, node: Node) -> None:
+    """
+    Text arrives as text, bytes as binary, anything else as JSON text.
+    """
+    node.attach("alice")
+    messages: list[Any] = ["👋", b"\x00\xff", {"a": [1]}, None]
+    for message in messages:
+        await act(lambda socket, message=message: socket.to("alice").send(message))  # type: ignore[misc]
+
+    assert [
+        (Kind.TEXT, "👋".encode()),
+        (Kind.BINARY, b"\x00\xff"),
+        (Kind.TEXT, b'{"a":[1]}'),
+        (Kind.TEXT, b"null"),
+    ] == [(frame.kind, frame.payload) for frame in node.frames()]
+
+
+async def test_a_message_is_encoded_when_it_is_given(act: Act, node: Node) -> None:
+    """
+    What a caller changes after the call is not in the message.
+    """
+    node.attach("alice")
+    message = {"n": 1}
+
+    def send_then_change(socket: Any) -> Any:
+        pending = socket.to("alice").send(message)
+        message["n"] = 2
+        return pending
+
+    await act(send_then_change)
+
+    assert [b'{"n":1}'] == node.messages()
+
+
+async def test_messages_keep_their_order(act: Act, node: Node) -> None:
+    """
+    One sender's messages arrive in the order they were sent, each under its own id.
+    """
+    node.attach("alice")
+    deliveries = [
+        await act(lambda socket, n=n: socket.to("alice").send(n))  # type: ignore[misc]
+        for n in range(50)
+    ]
+
+    assert [str(n).encode() for n in range(50)] == node.messages()
+    assert 50 == len({delivery.message_id for delivery in deliveries})
+
+
+async def test_many_senders_at_once_each_get_their_own_answer(act: Act, node: Node) -> None:
+    """
+    Concurrent sends share connections, and none gets the answer of another.
+    """
+    for number in range(1, 31):
+        node.attach(number, number)
+
+    deliveries = await asyncio.gather(
+        *(act(lambda socket, n=n: socket.to(n).send(n)) for n in range(1, 31))  # type: ignore[misc]
+    )
+
+    assert list(range(1, 31)) == [delivery.connections for delivery in deliveries]
+    assert 30 == len({delivery.message_id for delivery in deliveries})
+
+
+async def test_is_online_and_online(act: Act, node: Node, second_node: Node) -> None:
+    """
+    `is_online` answers for one, `online` for those asked or for everyone; connections without a user are nobody.
+    """
+    node.attach("alice")
+    second_node.attach("42")
+    node.attach_audience("c:c1")
+
+    assert await act(lambda socket: socket.is_online("alice")) is True
+    assert await act(lambda socket: socket.is_online(42)) is True
+    assert await act(lambda socket: socket.is_online(User("nobody"))) is False
+    assert {"alice", "42"} == await act(lambda socket: socket.online(["nobody", "alice", 42]))
+    assert {"alice", "42"} == await act(lambda socket: socket.online())
+    assert set() == await act(lambda socket: socket.online([]))
+
+
+async def test_online_ends_with_the_last_connection(act: Act, node: Node) -> None:
+    """
+    A user who has gone is not online, also while the grace for `on_offline` runs.
+    """
+    node.attach("alice")
+    node.attach("alice", 0)
+
+    assert await act(lambda socket: socket.is_online("alice")) is False
+
+
+async def test_close_of_a_user(act: Act, node: Node, second_node: Node) -> None:
+    """
+    `to(user).close` orders every node of the user to close all of the user's connections.
+    """
+    node.attach("alice")
+    second_node.attach("alice", 2)
+
+    delivery = await act(lambda socket: socket.to("alice").close(CloseCode.REVOKED, "bye"))
+
+    assert (3, 2) == (delivery.connections, delivery.nodes)
+    for frames in (node.frames(), second_node.frames()):
+        assert [(Kind.CLOSE, ("u:alice",), Close(4101, "bye"))] == [
+            (frame.kind, frame.audiences, Close.from_payload(frame.payload)) for frame in frames
+        ]
+
+
+@pytest.mark.parametrize(
+    ("context", "audience", "connection"),
+    [
+        (Context(user="alice", connection="c1"), "u:alice", "c1"),
+        (Context(connection="c1"), "c:c1", "c1"),
+        (Context(user="alice"), "u:alice", ""),
+    ],
+    ids=["handler", "handler without a user", "job"],
+)
+async def test_close_of_the_current_connection(
+    act: Act, node: Node, context: Context, audience: str, connection: str
+) -> None:
+    """
+    `close` closes the current connection only; where there is none, all connections of the current user.
+    """
+    node.attach_audience(audience)
+
+    with running_for(context):
+        await act(lambda socket: socket.close(4000, "why"))
+
+    assert [(Kind.CLOSE, (audience,), Close(4000, "why", connection))] == [
+        (frame.kind, frame.audiences, Close.from_payload(frame.payload)) for frame in node.frames()
+    ]
+
+
+REFUSED = [
+    pytest.param(lambda socket: socket.send("hi"), NoRecipient, id="nobody to send to"),
+    pytest.param(lambda socket: socket.close(), NoRecipient, id="nothing to close"),
+    pytest.param(lambda socket: socket.to([]).send("hi"), NoRecipient, id="no ids"),
+    pytest.param(lambda socket: socket.to(iter(())).close(), NoRecipient, id="empty generator"),
+    pytest.param(lambda socket: socket.to(range(10_001)).send("hi"), TooManyRecipients, id="10 001 ids"),
+    pytest.param(lambda socket: socket.online(range(10_001)), TooManyRecipients, id="10 001 questions"),
+    pytest.param(lambda socket: socket.to("a").send(object()), NotSerializable, id="an object"),
+    pytest.param(lambda socket: socket.to("a").send({"n": float("nan")}), NotSerializable, id="NaN"),
+    pytest.param(lambda socket: socket.to("a").send("\ud800"), NotSerializable, id="half a surrogate pair"),
+    pytest.param(lambda socket: socket.to("a").send("x" * (256 * 1024 + 1)), MessageTooLarge, id="too large"),
+    pytest.param(lambda socket: socket.to("a").send(b"x" * (256 * 1024 + 1)), MessageTooLarge, id="too large, binary"),
+    pytest.param(lambda socket: socket.to("").send("hi"), InvalidUserId, id="empty id"),
+    pytest.param(lambda socket: socket.to(None).send("hi"), InvalidUserId, id="None"),
+    pytest.param(lambda socket: socket.to(["a", True]).send("hi"), InvalidUserId, id="a bool among ids"),
+    pytest.param(lambda socket: socket.is_online("a\nb"), InvalidUserId, id="control character"),
+    pytest.param(lambda socket: socket.to("a").close(1001), ValueError, id="close code of browsers"),
+    pytest.param(lambda socket: socket.to("a").close(1000, "x" * 124), ValueError, id="long reason"),
+]
+
+
+@pytest.mark.parametrize(("use", "error"), REFUSED)
+async def test_a_refusal_comes_before_anything_is_sent(
+    act: Act, node: Node, redis: redis_py.Redis, use: Any, error: type[Exception]
+) -> None:
+    """
+    What cannot be sent raises, and Redis has not been asked for anything.
+    """
+    await act(lambda socket: socket.to("a").send("opens the pool"))
+    with no_command_reaches(redis), pytest.raises(error):
+        await act(use)
+
+
+@pytest.mark.parametrize(
+    ("use", "error"),
+    [case for case in REFUSED if case.id not in {"10 001 questions", "control character"}],
+)
+async def test_an_async_refusal_does_not_wait_for_await(act: Act, use: Any, error: type[Exception]) -> None:
+    """
+    A bad message, recipient or code raises where it is written, not where it is awaited: the traceback shows it.
+    """
+    with pytest.raises(error):
+        use(qrsocket.socket)
+
+
+async def test_a_message_of_the_limit_passes(act: Act, node: Node, configure: Configure) -> None:
+    """
+    The limit is a setting, and a message of exactly its size is sent.
+    """
+    configure(max_message_out_bytes=10)
+    node.attach("alice")
+
+    await act(lambda socket: socket.to("alice").send("x" * 10))
+
+    with pytest.raises(MessageTooLarge, match="11 bytes is over the limit of 10"):
+        await act(lambda socket: socket.to("alice").send("x" * 11))
+    assert [b"x" * 10] == node.messages()
+
+
+async def test_10_000_recipients_in_one_send(act: Act, node: Node) -> None:
+    """
+    10 000 users are one Delivery, sent in calls of 1 000 so that no other command waits long.
+    """
+    for number in range(9_990, 10_010):
+        node.attach(number)
+
+    delivery = await act(lambda socket: socket.to(range(10_000)).send("hi"))
+    online = await act(lambda socket: socket.online(range(10_000)))
+
+    assert (10, 1) == (delivery.connections, delivery.nodes)
+    assert {str(number) for number in range(9_990, 10_000)} == online
+    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [frame.audiences for frame in node.frames()]
+
+
+async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
+    """
+    No batch is taken for a repetition of the one before it.
+    """
+    for number in range(0, 2_500, 250):
+        node.attach(number)
+
+    delivery = await act(lambda socket: socket.to(range(2_500)).send("hi"))
+    frames = node.frames()
+
+    assert (10, 1) == (delivery.connections, delivery.nodes)
+    assert [4, 4, 2] == [len(frame.audiences) for frame in frames]
+    assert 3 == len({frame.message_id for frame in frames})
+
+
+async def test_three_shards(act: Act, configure: Configure, new_node: NewNode) -> None:
+    """
+    With three shards each user is found, each message arrives once, and all keys of a user are in one slot.
+    """
+    configure(shards=3)
+    nodes = [new_node("n1", shard=shard) for shard in range(3)]
+    keyspace = Keyspace.of(get_settings())
+    users = [f"user-{number}" for number in range(30)]
+    for user in users:
+        nodes[keyspace.shards.index(keyspace.of_audience(f"u:{user}"))].attach(user)
+
+    delivery = await act(lambda socket: socket.to([*users, "nobody"]).send("hi"))
+    online = await act(lambda socket: socket.online())
+    asked = await act(lambda socket: socket.online([*users, "nobody"]))
+    received = [audience for node in nodes for frame in node.frames() for audience in frame.audiences]
+
+    assert (30, 1) == (delivery.connections, delivery.nodes)
+    assert set(users) == online == asked
+    assert sorted(f"u:{user}" for user in users) == sorted(received)
+    assert {keyspace.of_audience(f"u:{user}") for user in users} == set(keyspace.shards)
+
+
+async def test_nodes_are_counted_over_shards(act: Act, configure: Configure, new_node: NewNode) -> None:
+    """
+    A send to two users who are on two nodes, and in two shards, reaches two nodes.
+    """
+    configure(shards=3)
+    keyspace = Keyspace.of(get_settings())
+    first, other = next(
+        (0, number) for number in range(1, 100) if keyspace.of_audience(f"u:{number}") != keyspace.of_audience("u:0")
+    )
+    for name, user in (("n1", first), ("n2", other)):
+        new_node(name, shard=keyspace.shards.index(keyspace.of_audience(f"u:{user}"))).attach(user)
+
+    delivery = await act(lambda socket: socket.to([first, other]).send("hi"))
+
+    assert (2, 2) == (delivery.connections, delivery.nodes)
+
+
+async def test_authenticated_is_whom_send_means(act: Act, node: Node) -> None:
+    """
+    After `await authenticated(user)` in a request, `send` knows the user, blocking code in a thread included.
+    """
+    node.attach("42")
+    with running_for(Context()):
+        await authenticated(42)
+        delivery = await act(lambda socket: socket.send("hi"))
+
+    assert (1, [b"hi"]) == (delivery.connections, node.messages())
+
+
+@pytest.mark.parametrize(
+    ("verb", "use"),
+    [
+        ("send", lambda socket: socket.to("a").send("hi")),
+        ("close", lambda socket: socket.to("a").close()),
+        ("is_online", lambda socket: socket.is_online("a")),
+        ("online", lambda socket: socket.online(["a"])),
+    ],
+)
+async def test_the_wrong_colour_says_what_to_write(verb: str, use: Any, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Blocking on an event loop, and async verbs without one, raise a RuntimeError that names the other import.
+    """
+    with no_command_reaches(redis):
+        with pytest.raises(RuntimeError, match=rf"socket\.{verb}\(\).*would block.*await socket\.{verb}\(\.\.\.\)"):
+            use(sync.socket)
+        with pytest.raises(RuntimeError, match=rf"socket\.{verb}\(\).*from qrsocket\.sync import socket"):
+            await asyncio.to_thread(use, qrsocket.socket)
+
+
+async def test_an_eager_task_may_block(node: Node) -> None:
+    """
+    A Celery task that runs eagerly inside `async def` code uses the blocking verbs as it would in a worker.
+    """
+    node.attach("alice")
+
+    with running_for(Context(user="alice", may_block=True)):
+        delivery = sync.socket.send("hi")
+
+    assert (1, [b"hi"]) == (delivery.connections, node.messages())

@@ -1,0 +1,78 @@
+"""Uses that both type checkers take. For test_typing.py, never run."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, TypedDict
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from qrsocket import Delivery, Socket, User, authenticated, socket
+from qrsocket.sync import Socket as BlockingSocket
+from qrsocket.sync import socket as blocking
+
+
+class ProfileUpdate(TypedDict):
+    name: str
+
+
+class Progress(BaseModel):
+    done: int
+
+
+@dataclass
+class Row:
+    id: UUID
+
+
+profiles: Socket[ProfileUpdate] = Socket()
+blocking_profiles = BlockingSocket[ProfileUpdate]()
+either: Socket[Progress | str] = Socket()
+
+
+async def awaits(row: Row, anything: Any) -> Delivery:
+    delivery = await socket.send({"any": "thing"})
+    connections: int = delivery.connections
+    await socket.send(anything)
+    await socket.send(b"bytes")
+    await socket.to("alice").send(Progress(done=connections))
+    await socket.to([1, "two", UUID(int=3), row, User("four")]).send("hi")
+    await socket.to(number for number in range(3)).close(4101, "revoked")
+    await socket.close()
+    online: bool = await socket.is_online(row)
+    ids: set[str] = await socket.online()
+    user: User = await authenticated(row)
+    task: asyncio.Task[Delivery] = asyncio.create_task(socket.send("hi"))
+    first, second = await asyncio.gather(socket.is_online("a"), socket.to("b").send("hi"))
+    both: tuple[bool, Delivery] = (first, second)
+    print(online, ids, user, both)
+    return await asyncio.wait_for(task, timeout=1)
+
+
+def blocks(row: Row) -> Delivery:
+    blocking.to([row, "alice"]).send({"any": "thing"})
+    blocking.close()
+    online: bool = blocking.is_online(row)
+    ids: set[str] = blocking.online(["alice", 2])
+    print(online, ids)
+    return blocking.send("hi")
+
+
+async def of_one_type() -> None:
+    await profiles.send({"name": "Ada"})
+    await profiles.to(1).send(ProfileUpdate(name="Ada"))
+    await either.send(Progress(done=1))
+    await either.send("done")
+
+
+def of_one_type_blocking() -> None:
+    blocking_profiles.send({"name": "Ada"})
+    blocking_profiles.to(1).send(ProfileUpdate(name="Ada"))
+
+
+def needs_less(sender: Socket[ProfileUpdate]) -> None:
+    """A socket that takes any message may stand for one that takes some."""
+
+
+needs_less(socket)
+needs_less(Socket[object]())

@@ -1,0 +1,197 @@
+"""Settings come from the environment, are what they say, and keep the password to themselves."""
+
+import logging
+from traceback import format_exception
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from qrsocket.settings import Settings, get_settings
+from tests.conftest import Configure
+
+OTHER_VALUES: dict[str, tuple[str, Any]] = {
+    "redis_url": ("redis://elsewhere:1/2", "redis://elsewhere:1/2"),
+    "redis_timeout": ("0.5", 0.5),
+    "prefix": ("other", "other"),
+    "application": ("shop", "shop"),
+    "shards": ("3", 3),
+    "node_name": ("web-1", "web-1"),
+    "max_message_in_bytes": ("1", 1),
+    "max_message_out_bytes": ("2", 2),
+    "handler_timeout": ("3", 3.0),
+    "max_handlers_in_flight": ("4", 4),
+    "hook_timeout": ("5", 5.0),
+    "rate": ("6.5", 6.5),
+    "rate_burst": ("7", 7),
+    "max_connections_per_user": ("8", 8),
+    "max_connections_per_node": ("9", 9),
+    "max_queued_messages": ("10", 10),
+    "max_queued_bytes": ("11", 11),
+    "auth_deadline": ("12", 12.0),
+    "allowed_origins": ('["https://app.example.com"]', ("https://app.example.com",)),
+    "ping_interval": ("13", 13.0),
+    "ping_timeout": ("14", 14.0),
+    "lease": ("16", 16.0),
+    "renew_interval": ("2", 2.0),
+    "offline_grace": ("0", 0.0),
+    "debug": ("true", True),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"QRSOCKET_{name.upper()}", raising=False)
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name)
+    return value.get_secret_value() if name == "redis_url" else value
+
+
+def test_defaults() -> None:
+    """
+    The defaults are those of the documentation.
+    """
+    settings = Settings()
+
+    assert "redis://localhost:6379/0" == value_of(settings, "redis_url")
+    assert (64 * 1024, 256 * 1024) == (settings.max_message_in_bytes, settings.max_message_out_bytes)
+    assert (10.0, 8) == (settings.handler_timeout, settings.max_handlers_in_flight)
+    assert (20.0, 60) == (settings.rate, settings.rate_burst)
+    assert (20, 0) == (settings.max_connections_per_user, settings.max_connections_per_node)
+    assert (512, 1024 * 1024) == (settings.max_queued_messages, settings.max_queued_bytes)
+    assert (25.0, 20.0) == (settings.ping_interval, settings.ping_timeout)
+    assert (15.0, 1.0, 5.0) == (settings.lease, settings.renew_interval, settings.offline_grace)
+    assert (2.0, 10.0) == (settings.redis_timeout, settings.auth_deadline)
+    assert ("qrsocket", "app", 1, (), False) == (
+        settings.prefix,
+        settings.application,
+        settings.shards,
+        settings.allowed_origins,
+        settings.debug,
+    )
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_setting_is_read_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    `QRSOCKET_<NAME>` changes the setting of that name, and no other.
+    """
+    text, expected = OTHER_VALUES[name]
+    before = Settings()
+    monkeypatch.setenv(f"QRSOCKET_{name.upper()}", text)
+
+    after = Settings()
+
+    assert expected == value_of(after, name) != value_of(before, name)
+    assert before.model_dump(exclude={name}) == after.model_dump(exclude={name})
+
+
+def test_settings_are_read_once(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    `get_settings` answers the same until its cache is cleared.
+    """
+    configure(lease=3)
+    first = get_settings()
+    monkeypatch.setenv("QRSOCKET_LEASE", "4")
+
+    assert first is get_settings()
+    get_settings.cache_clear()
+    assert (3.0, 4.0) == (first.lease, get_settings().lease)
+
+
+@pytest.mark.parametrize(
+    ("url", "as_redis_py_says"),
+    [
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("rediss://h:1/2", "rediss://h:1/2"),
+        ("valkey://:p%40ss@h:1/2?db=3", "redis://:p%40ss@h:1/2?db=3"),
+        ("valkeys://h", "rediss://h"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_valkey_is_mapped(url: str, as_redis_py_says: str) -> None:
+    """
+    valkey:// and valkeys:// become the names that redis-py knows; the rest of the URL is untouched.
+    """
+    assert as_redis_py_says == value_of(Settings(redis_url=SecretStr(url)), "redis_url")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://:canary@h", "redis//:canary@h", "redis:/:canary@h", "canary", "valkey//canary", "redis://h:canary/0"],
+)
+def test_a_bad_url_is_refused_without_showing_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A URL that cannot be used is refused at start, and the error shows no part of it: it may hold the password.
+    """
+    monkeypatch.setenv("QRSOCKET_REDIS_URL", url)
+
+    with pytest.raises(ValidationError, match="redis_url") as refusal:
+        Settings()
+
+    assert "canary" not in "".join(format_exception(refusal.value))
+
+
+def test_the_password_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Settings that are printed, dumped or logged do not show the password.
+    """
+    settings = Settings(redis_url=SecretStr("redis://:canary@h"))
+
+    with caplog.at_level(logging.INFO):
+        logging.getLogger(__name__).info("%s %r %s", settings, settings, settings.model_dump_json())
+
+    assert "redis_url" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_settings_are_frozen() -> None:
+    """
+    A setting cannot be changed in place, so that settings may be a key of a cache.
+    """
+    settings = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.lease = 1.0  # type: ignore[misc]
+    assert hash(settings) == hash(Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lease", 0),
+        ("lease", "nan"),
+        ("lease", "inf"),
+        ("redis_timeout", -1),
+        ("rate", "nan"),
+        ("offline_grace", -0.1),
+        ("rate_burst", 0),
+        ("max_message_in_bytes", 0),
+        ("max_connections_per_node", -1),
+        ("shards", 0),
+        ("shards", 1025),
+        ("prefix", ""),
+        ("prefix", "a:b"),
+        ("prefix", "a\n"),
+        ("application", "{q1}"),
+        ("node_name", "a\tb"),
+        ("node_name", "x" * 65),
+        ("leese", 1),
+    ],
+)
+def test_a_bad_value_is_refused(name: str, value: object) -> None:
+    """
+    What makes no sense, or would break a key or a frame, is refused by name; so is a name that does not exist.
+    """
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_each_setting_says_what_it_does() -> None:
+    """
+    Each setting has a description.
+    """
+    assert [] == [name for name, field in Settings.model_fields.items() if not field.description]
