@@ -6,7 +6,7 @@ RUN useradd --create-home app && mkdir /data && chown app /data
 # Dependencies first: they change less often than the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir qrsocket && touch qrsocket/__init__.py \
-    && pip install --constraint constraints.txt '.[all]' itsdangerous python-multipart \
+    && pip install --constraint constraints.txt '.[all]' itsdangerous \
     && pip uninstall --yes qrsocket
 COPY qrsocket qrsocket
 RUN pip install --no-deps .

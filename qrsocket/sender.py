@@ -69,7 +69,11 @@ class Socket(Generic[M]):
         return Awaited("close", _send((current_audience(),), _close_here(code, reason)))
 
     def is_online(self, user: UserLike) -> Coroutine[Any, Any, bool]:
-        """Tell whether *user* has an open connection anywhere."""
+        """
+        Tell whether *user* has an open connection anywhere.
+
+        Who reloads a page has none for a moment, though `on_offline` is told only after `offline_grace`.
+        """
         _require_event_loop("is_online")
         return Awaited("is_online", _is_online(user))
 

@@ -1,0 +1,1 @@
+"""The example's web side: `uvicorn api.main:app`."""

@@ -1,0 +1,34 @@
+"""One example and one Chromium for a file of tests, windows for each test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.windows import Example, OpenWindow, chromium, find_chromium, open_windows, running_example
+
+
+# Not for the session: while it is open, Playwright runs an event loop in this thread, and async tests could not.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        reason = "there is no Chromium to look with: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with chromium(path) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def example(browser: Browser) -> Iterator[Example]:
+    with running_example() as example:
+        yield example
+
+
+@pytest.fixture
+def open_window(browser: Browser) -> Iterator[OpenWindow]:
+    with open_windows(browser) as open_window:
+        yield open_window
