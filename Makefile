@@ -13,7 +13,7 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
 test: lint ## run all tests, the fast ones first
-	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/redis tests/app tests/processes tests/browser
+	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/redis tests/app tests/processes tests/browser tests/compose
 
 fast: $(VENV)/ready ## run the tests that need no processes
 	$(BIN)/pytest tests/test_architecture.py tests/unit tests/redis tests/app

@@ -108,5 +108,6 @@ def test_the_commands_exist() -> None:
     told = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
 
     assert set(re.findall(r"\$ make (\w+)", README)) <= made
-    assert {"dev", "doctor", "settings"} == set(re.findall(r"`?qrsocket ([a-z]+)\b(?=[` ])", README))
-    assert all(name in told for name in ("dev", "doctor", "settings"))
+    named = set(re.findall(r"(?:`|\$ )qrsocket ([a-z]+)", README))
+    assert {"dev", "doctor", "settings"} == named
+    assert all(name in told for name in named)

@@ -1,0 +1,27 @@
+"""How a command ends when it cannot do what it was asked: with one line."""
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from qrsocket.settings import Settings, get_settings
+
+
+class Failed(Exception):
+    """Raised to end the command with exit code 1. The text is one line for people, and holds no secret."""
+
+
+def read_settings() -> Settings:
+    """
+    Return the settings of this process.
+
+    Raises:
+        Failed: One of them is wrong. The text names it, not its value.
+    """
+    try:
+        return get_settings()
+    except ValidationError as error:
+        raise Failed("; ".join(map(_say, error.errors(include_input=False)))) from None
+
+
+def _say(error: ErrorDetails) -> str:
+    return f"QRSOCKET_{error['loc'][0]}".upper() + f" is wrong: {error['msg'].removeprefix('Value error, ')}"

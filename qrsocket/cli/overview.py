@@ -1,0 +1,121 @@
+"""The map of an application: routes, WebSocket routes, Celery tasks and schedules. Read in a process of its own."""
+
+import importlib
+import json
+import traceback
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qrsocket.cli.failed import Failed
+
+# Title of a section -> its rows, each of words.
+Map: TypeAlias = dict[str, list[list[str]]]
+
+SCHEDULES = "Schedules"
+
+
+def read_map(app: str, celery: str = "") -> str:
+    """Return the map as JSON; if the application cannot be imported, `{"error": why}`, with the traceback printed."""
+    try:
+        return json.dumps(_map(app, celery))
+    except Failed as error:
+        return json.dumps({"error": str(error)})
+
+
+def parse_map(text: str) -> Map:
+    """
+    Read what `read_map` has written.
+
+    Raises:
+        Failed: The application could not be imported.
+    """
+    answer = json.loads(text)
+    if "error" in answer:
+        raise Failed(answer["error"])
+    return Map(answer)
+
+
+def print_map(console: Console, map: Map) -> None:
+    for title, rows in map.items():
+        if not rows:
+            continue
+        table = Table.grid(padding=(0, 2))
+        for number, row in enumerate(rows):
+            table.add_row(Text(title if number == 0 else "", style="bold"), *(Text(word) for word in row))
+        console.print(table, soft_wrap=True)
+        console.print()
+
+
+def _map(app: str, celery: str) -> Map:
+    web = list(_routes(getattr(_load(app), "routes", ())))
+    map = {
+        "Routes": [row for kind, *row in web if kind == "http"],
+        "WebSockets": [row for kind, *row in web if kind == "websocket"],
+    }
+    if celery:
+        worker = _load(celery)
+        worker.loader.import_default_modules()  # as a worker does: `include`, autodiscovered tasks
+        worker.finalize()
+        map["Tasks"] = [[name] for name in sorted(worker.tasks) if not name.startswith("celery.")]
+        map[SCHEDULES] = [
+            [str(name), _when(entry["schedule"]), str(entry["task"])]
+            for name, entry in sorted(worker.conf.beat_schedule.items())
+        ]
+    return map
+
+
+def _load(target: str) -> Any:
+    name, _, attributes = target.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            where = f"there is no module {error.name!r} here: run the command in the folder that holds it"
+            raise Failed(f"cannot import {target}: {where}") from None
+        traceback.print_exception(error.with_traceback(_of_application(error.__traceback__)))
+        raise Failed(f"cannot import {target}: {type(error).__name__}: {error}") from None
+    try:
+        return reduce(getattr, attributes.split("."), module)
+    except AttributeError as error:
+        raise Failed(f"cannot import {target}: {error}") from None
+
+
+def _of_application(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out our own frames and those of the import machinery."""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file != __file__ and "importlib" not in file:
+            break
+        trace = trace.tb_next
+    return trace
+
+
+def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str] | tuple[str, str, str, str]]:
+    """Yield ("http", methods, path, name) and ("websocket", path, name)."""
+    from fastapi.routing import iter_route_contexts
+    from starlette.routing import Mount, WebSocketRoute
+
+    for route in iter_route_contexts(list(routes)):
+        path, name = f"{prefix}{route.path or ''}", route.name or ""
+        if getattr(route.endpoint, "__module__", "") == "fastapi.applications" and name != "swagger_ui_html":
+            continue  # FastAPI's own; /docs stands for them
+        if isinstance(route.original_route, Mount):
+            inner = list(_routes(route.original_route.routes or (), path))
+            yield from inner or [("http", "MOUNT", path, name)]
+        elif isinstance(route.original_route, WebSocketRoute):
+            yield "websocket", path, name
+        else:
+            yield "http", " ".join(sorted((route.methods or {"*"}) - {"HEAD"})) or "HEAD", path, name
+
+
+def _when(schedule: Any) -> str:
+    """Say in words when a schedule is due: Celery takes a number of seconds, a timedelta or a schedule."""
+    from celery.schedules import maybe_schedule
+
+    return str(maybe_schedule(schedule)).strip("<>")

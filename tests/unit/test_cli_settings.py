@@ -1,0 +1,29 @@
+"""`qrsocket settings`: every setting, as an .env file takes it."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from qrsocket.cli.app import app
+from qrsocket.settings import Settings
+
+
+def test_every_setting_is_listed_with_its_default(tmp_path: Path) -> None:
+    """
+    What it prints is an .env file that names every setting and changes none.
+    """
+    result = CliRunner().invoke(app, ["settings"])
+    file = tmp_path / ".env"
+    file.write_text(result.stdout)
+
+    named = {line.partition("=")[0] for line in result.stdout.splitlines() if line and not line.startswith("#")}
+
+    assert {f"QRSOCKET_{name.upper()}" for name in Settings.model_fields} == named
+    assert Settings.model_construct() == Settings(_env_file=file)  # type: ignore[call-arg]
+
+
+def test_every_setting_is_explained() -> None:
+    """
+    Each says what it is about.
+    """
+    assert [] == [name for name, field in Settings.model_fields.items() if not field.description]
