@@ -1,7 +1,8 @@
 """Whom a message is for: users by id, or one connection that has no user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeAlias, cast
 from uuid import UUID
 
@@ -40,6 +41,8 @@ def user_id(user: UserLike) -> str:
             control characters.
     """
     value = user if isinstance(user, str | int | UUID) else getattr(user, "id", None)
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise InvalidUserId(f"a user is a str, int, UUID or an object with such an .id, not {type(user).__name__}")
     text = str(value)
@@ -64,8 +67,8 @@ def user_ids(users: UserLike | Iterable[UserLike]) -> tuple[str, ...]:
     """
     if isinstance(users, str | bytes | bytearray | memoryview) or hasattr(users, "id"):
         return (user_id(cast(UserLike, users)),)
-    if not isinstance(users, Iterable):
-        return (user_id(users),)
+    if not isinstance(users, Iterable) or isinstance(users, Mapping):  # {"id": "alice"} would be a user named "id"
+        return (user_id(cast(UserLike, users)),)
     ids: dict[str, None] = {}
     for user in users:
         ids[user_id(user)] = None

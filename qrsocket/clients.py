@@ -97,11 +97,12 @@ def _place(settings: Settings) -> Place:
 
 
 def _options(place: Place) -> dict[str, Any]:
+    url, timeout = place
+    of_tcp = {} if url.startswith("unix:") else {"socket_connect_timeout": timeout / 2, "socket_keepalive": True}
     # `run` and `arun` retry, since they know the deadline and that our scripts may be repeated; redis-py does not.
     return {
-        "socket_timeout": place[1],
-        "socket_connect_timeout": place[1] / 2,
-        "socket_keepalive": True,
+        **of_tcp,
+        "socket_timeout": timeout,
         "client_name": "qrsocket",
         # For Redis Enterprise only, and elsewhere one refused command more for each connection.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),

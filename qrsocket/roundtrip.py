@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import redis.asyncio
 from redis.exceptions import (
+    AuthenticationError,
     ConnectionError,
     MasterDownError,
     NoScriptError,
@@ -106,7 +107,7 @@ def run(client: "redis.Redis", call: Call[T], *, timeout: float) -> T:
             except NoScriptError:
                 return call.parse(client.execute_command(*call.words_with_source))
         except (ConnectionError, TimeoutError) as error:
-            if pause is None or isinstance(error, TimeoutError):
+            if pause is None or isinstance(error, TimeoutError | AuthenticationError):
                 raise Unavailable(_cause(error), timeout) from error
             time.sleep(pause)
         except RedisError as error:
@@ -126,7 +127,7 @@ async def arun(client: "redis.asyncio.Redis", call: Call[T], *, timeout: float) 
                     except NoScriptError:
                         return call.parse(await client.execute_command(*call.words_with_source))
                 except (ConnectionError, TimeoutError) as error:
-                    if pause is None or isinstance(error, TimeoutError):
+                    if pause is None or isinstance(error, TimeoutError | AuthenticationError):
                         raise Unavailable(_cause(error), timeout) from error
                     await asyncio.sleep(pause)
                 except RedisError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AllowInfNan, Field, SecretStr, field_validator
+from pydantic import AllowInfNan, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Gt(0), AllowInfNan(False)]
@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         default=False,
         description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets.",
     )
+
+    @model_validator(mode="after")
+    def _renew_in_time(self) -> "Settings":
+        if self.lease < 3 * self.renew_interval:
+            raise ValueError("lease must be 3 times renew_interval or more: a lost renewal is no death")
+        return self
 
     @field_validator("redis_url")
     @classmethod

@@ -104,6 +104,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 client.ping()
+            except redis.AuthenticationError:  # it answers; what it asks for was given in *options*
+                return
             except redis.ConnectionError:
                 time.sleep(0.005)
             else:

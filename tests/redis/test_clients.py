@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+from pathlib import Path
 
+import pytest
 import redis as redis_py
 
 import qrsocket
-from qrsocket import clients
+from qrsocket import Unavailable, clients
+from qrsocket.embedded_redis import embedded_redis
 from qrsocket.settings import get_settings
 from tests.conftest import Configure, until
 from tests.redis.conftest import Act, Node
@@ -69,3 +72,40 @@ async def test_other_settings_are_another_client(node: Node, configure: Configur
     assert first[0] is not other[0]
     assert first[1] is not other[1]
     assert other == (clients.awaiting(get_settings()), clients.blocking(get_settings()))
+
+
+async def test_a_unix_socket(act: Act, configure: Configure, tmp_path: Path) -> None:
+    """
+    Redis may be reached by the path of its socket, by the verbs and by a subscriber.
+    """
+    path = tmp_path / "redis.sock"
+    with embedded_redis("--unixsocket", str(path)):
+        configure(redis_url=f"unix://{path}")
+
+        assert not await act(lambda socket: socket.to("nobody").send("hi"))
+        connection = clients.listening(get_settings())
+        await connection.connect()
+        await connection.disconnect()
+        await clients.aclose()
+
+
+async def test_a_wrong_password(act: Act, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A wrong password is told at once, without the password: to wait would not mend it.
+    """
+    pauses = 0
+
+    def count_pauses(low: float, high: float) -> float:
+        nonlocal pauses
+        pauses += 1
+        return 0.0
+
+    monkeypatch.setattr("qrsocket.roundtrip.random.uniform", count_pauses)
+    with embedded_redis("--requirepass", "right") as server:
+        configure(redis_url=f"redis://:canary@127.0.0.1:{server.port}/0")
+
+        with pytest.raises(Unavailable, match="AuthenticationError") as raised:
+            await act(lambda socket: socket.to("nobody").send("hi"))
+
+    assert 1 == pauses
+    assert "canary" not in str(raised.value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,10 @@ class Row:
     id: Any
 
 
+class Team(str, Enum):  # noqa: UP042 - as most applications still write it
+    RED = "red"
+
+
 class Account(BaseModel):
     id: int
 
@@ -27,6 +32,7 @@ class Account(BaseModel):
         ("alice", "alice"),
         ("42", "42"),
         (42, "42"),
+        (Team.RED, "red"),
         (0, "0"),
         (-7, "-7"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
@@ -70,6 +76,8 @@ def test_a_user_is_named_by_its_id(user: Any, id: str) -> None:
         bytearray(b"alice"),
         memoryview(b"alice"),
         object(),
+        {"id": "alice"},
+        {},
         Row(None),
         Row(True),
         Row(1.5),

@@ -163,6 +163,7 @@ def test_settings_are_frozen() -> None:
     ("name", "value"),
     [
         ("lease", 0),
+        ("lease", 2.9),
         ("lease", "nan"),
         ("lease", "inf"),
         ("redis_timeout", -1),
