@@ -9,6 +9,7 @@ from worker.store import DATA, UPLOADS
 
 # CELERY_BROKER_URL, which Celery itself reads, goes before this.
 REDIS_URL = os.environ.get("QRSOCKET_REDIS_URL", "redis://localhost:6379/0")
+STOP_SECONDS = float(os.environ.get("EXAMPLE_STOP_SECONDS", "5"))
 SUMMARY_SECONDS = float(os.environ.get("EXAMPLE_SUMMARY_SECONDS", "60"))
 
 UPLOADS.mkdir(parents=True, exist_ok=True)  # here, since every process of the example comes by
@@ -26,7 +27,7 @@ app.conf.update(
     },
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.2},
     # On SIGTERM (as SIGQUIT, with REMAP_SIGTERM) running jobs have so long; then they go back to the queue.
-    worker_soft_shutdown_timeout=5,
+    worker_soft_shutdown_timeout=STOP_SECONDS,
     beat_sync_every=1,  # its file shows that it lives: the container's health check looks at its age
     beat_schedule_filename=str(DATA / "beat"),
     beat_schedule={

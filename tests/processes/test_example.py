@@ -130,7 +130,7 @@ def test_worker_stopped(example: Example, ada: httpx2.Client) -> None:
     """
     An import whose worker is stopped in the middle is run again, by the next worker, to its end.
     """
-    at_once = {**example.env, "REMAP_SIGTERM": "SIGQUIT"}
+    at_once = {**example.env, "REMAP_SIGTERM": "SIGQUIT", "EXAMPLE_STOP_SECONDS": "0"}
     sample = "".join(read_sample()).encode()
     cookie = {"Cookie": f"example_user={ada.cookies['example_user']}"}
     address, origin = f"ws://127.0.0.1:{example.nodes[1].port}/socket", Origin(example.nodes[1].url)
