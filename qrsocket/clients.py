@@ -20,6 +20,8 @@ from qrsocket.settings import Settings
 # Where Redis is and how long it may take: what tells two clients apart.
 Place: TypeAlias = tuple[str, float]
 
+MOST_CONNECTIONS = 50
+
 Clients: TypeAlias = dict[Place, redis.asyncio.Redis]
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGenerator[None, None]]] = WeakKeyDictionary()
@@ -48,8 +50,12 @@ def awaiting(settings: Settings) -> redis.asyncio.Redis:
         # Without a timeout of its own: `arun` has one. With it, redis-py calls `asyncio.wait_for`, which before Python
         # 3.12 loses a cancellation that comes when it is done (https://github.com/python/cpython/issues/86296), and
         # makes a task for each command.
-        options = {**_options(place), "socket_timeout": None}
-        clients[place] = redis.asyncio.Redis.from_url(place[0], retry=AsyncRetry(NoBackoff(), 0), **options)
+        options = {**_options(place), "socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
+        # Who finds all connections taken waits in line, again until `arun`'s deadline.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            place[0], max_connections=MOST_CONNECTIONS, timeout=None, **options
+        )
+        clients[place] = redis.asyncio.Redis.from_pool(pool)
     return clients[place]
 
 

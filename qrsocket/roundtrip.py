@@ -14,13 +14,16 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import redis.asyncio
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
     ConnectionError,
     MasterDownError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     TimeoutError,
+    TryAgainError,
 )
 
 from qrsocket.errors import Unavailable
@@ -32,7 +35,11 @@ OUT_OF_SERVICE: dict[type[RedisError], str] = {
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
     MasterDownError: "MASTERDOWN",
+    ClusterDownError: "CLUSTERDOWN",
+    TryAgainError: "TRYAGAIN",
+    NoPermissionError: "NOPERM",
 }
+REFUSALS = (*OUT_OF_SERVICE.values(), "BUSY", "MISCONF", "NOREPLICAS")
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
 
@@ -161,8 +168,8 @@ def _cause(error: Exception) -> str:
 
 
 def _raise_if_out_of_service(error: RedisError, timeout: float) -> None:
-    """Redis is there but takes no messages: full, failing over, unable to save. For a caller that is the same."""
+    """Redis is there but takes no messages: full, busy, failing over, unable to save. To a caller that is the same."""
     # redis-py takes the first word off where it has a class for the error.
     word = OUT_OF_SERVICE.get(type(error)) or str(error).split(" ", 1)[0]
-    if word in (*OUT_OF_SERVICE.values(), "MISCONF", "NOREPLICAS"):
+    if word in REFUSALS:
         raise Unavailable(word, timeout) from error

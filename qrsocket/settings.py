@@ -112,9 +112,11 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _renew_in_time(self) -> "Settings":
+    def _check_together(self) -> "Settings":
         if self.lease < 3 * self.renew_interval:
             raise ValueError("lease must be 3 times renew_interval or more: a lost renewal is no death")
+        if self.max_queued_bytes < self.max_message_out_bytes:
+            raise ValueError("max_queued_bytes must be max_message_out_bytes or more: one message is no slow client")
         return self
 
     @field_validator("redis_url")

@@ -4,8 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakValueDictionary
+
+from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.audience import Audience
@@ -19,6 +22,7 @@ from qrsocket.settings import Settings
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 NO_LIMIT = 2**31
+SETTLED_AT_ONCE = 50
 
 
 class Keeper:
@@ -39,14 +43,17 @@ class Keeper:
         self._joined = asyncio.Event()
         self._fenced = asyncio.Event()
         self._renewed_at = 0.0
-        self._is_reached = True
+        self._trouble = ""
         self._locks: WeakValueDictionary[Audience, asyncio.Lock] = WeakValueDictionary()
+        # Of whom Redis may not know the true count, and of these, who had their place before the node was fenced.
         self._unsettled: set[Audience] = set()
+        self._returning: set[Audience] = set()
 
     @property
     def is_live(self) -> bool:
-        """Whether Redis takes the node's word: joined, and renewed within the lease."""
-        return self._joined.is_set() and time.monotonic() - self._renewed_at < self._settings.lease
+        """Whether Redis takes the node's word: joined with all its users, and renewed within the lease."""
+        is_joined = self._joined.is_set() and not self._returning
+        return is_joined and time.monotonic() - self._renewed_at < self._settings.lease
 
     async def wait_joined(self) -> None:
         await self._joined.wait()
@@ -64,38 +71,43 @@ class Keeper:
         for keys in self._keyspace.shards:
             await self._call(table.leave(keys, self.node))
 
-    async def settle(self, audience: Audience, *, limit: int = NO_LIMIT) -> Attach:
-        """
-        Tell Redis how many connections of *audience* are here.
+    def doubt(self, audience: Audience) -> None:
+        """Have *audience* settled at the next renewal, whatever becomes of the caller until then."""
+        self._unsettled.add(audience)
 
-        Args:
-            limit: Most connections on all nodes together; a higher count is refused.
+    async def settle(self, audience: Audience) -> Attach:
+        """
+        Tell Redis how many connections of *audience* are here. LIMIT: they are too many, and nothing has changed.
 
         Raises:
             Unavailable: Redis did not answer. It is told later, when it does.
         """
-        lock = self._locks.setdefault(audience, asyncio.Lock())
-        async with lock:
-            try:
-                async with asyncio.timeout(self._settings.redis_timeout):
-                    return await self._settle(audience, limit)
-            except (Unavailable, TimeoutError) as error:
-                self._unsettled.add(audience)
-                raise Unavailable("presence not settled", self._settings.redis_timeout) from error
+        self.doubt(audience)
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                while (status := await self._attach(audience)) is Attach.FENCED:
+                    await self._joined.wait()
+                return status
+        except TimeoutError as error:
+            raise Unavailable("presence not settled", self._settings.redis_timeout) from error
 
-    async def _settle(self, audience: Audience, limit: int) -> Attach:
-        keys, grace = self._keyspace.of_audience(audience), self._settings.offline_grace
-        while True:
-            await self._joined.wait()
-            call = table.attach(keys, self.node, audience, self._count(audience), limit=limit, grace=grace)
-            attached = await self._call(call)
-            if attached.status is not Attach.FENCED:
-                self._unsettled.discard(audience)
-                if attached.edge:
-                    self._on_edge(attached.edge)
+    async def _attach(self, audience: Audience) -> Attach:
+        await self._joined.wait()
+        async with self._locks.setdefault(audience, asyncio.Lock()):
+            node, count = self.node, self._count(audience)
+            limit = NO_LIMIT if audience in self._returning else self._settings.max_connections_per_user
+            keys, grace = self._keyspace.of_audience(audience), self._settings.offline_grace
+            attached = await self._call(table.attach(keys, node, audience, count, limit=limit, grace=grace))
+            if attached.status is Attach.FENCED:
+                if node == self.node:  # otherwise this is old news
+                    self._joined.clear()
+                    self._fenced.set()
                 return attached.status
-            self._joined.clear()
-            self._fenced.set()
+            self._unsettled.discard(audience)
+            self._returning.discard(audience)
+        if attached.edge:
+            self._on_edge(attached.edge)
+        return attached.status
 
     async def _join(self, node: str, audiences: Iterable[Audience]) -> None:
         while True:
@@ -103,11 +115,12 @@ class Keeper:
                 for keys in self._keyspace.shards:
                     await self._call(table.join(keys, node, lease=self._settings.lease))
                 break
-            except Unavailable:
-                self._log_reached(False)
+            except Unavailable as error:
+                self._log_trouble(error.cause)
                 await asyncio.sleep(self._settings.renew_interval)
         self.node, self._renewed_at = node, time.monotonic()
-        self._unsettled.update(audiences)
+        self._returning = set(audiences)
+        self._unsettled |= self._returning
         self._fenced.clear()
         self._joined.set()
 
@@ -120,16 +133,28 @@ class Keeper:
                         return
                     await self._reap(keys)
                 self._renewed_at = time.monotonic()
-                for audience in tuple(self._unsettled):
-                    await self.settle(audience)
-                self._log_reached(True)
-            except Unavailable:
-                self._log_reached(False)
-            try:
+                await self._settle_the_unsettled()
+                self._log_trouble("")
+                if self._returning:
+                    continue  # renew, and go on
+            except Unavailable as error:
+                self._log_trouble(error.cause)
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.renew_interval):
                     await self._fenced.wait()
-            except TimeoutError:
-                continue
+
+    async def _settle_the_unsettled(self) -> None:
+        """Settle many at once, and stop in time for the next renewal: after a fence they may be thousands."""
+        until = time.monotonic() + self._settings.renew_interval
+        todo = tuple(self._unsettled)
+        for start in range(0, len(todo), SETTLED_AT_ONCE):
+            if self._fenced.is_set() or time.monotonic() > until:
+                return
+            await asyncio.gather(*map(self._attach_if_joined, todo[start : start + SETTLED_AT_ONCE]))
+
+    async def _attach_if_joined(self, audience: Audience) -> None:
+        if self._joined.is_set():  # to wait for that here, in the one task that joins, would be for ever
+            await self._attach(audience)
 
     async def _reap(self, keys: Keys) -> None:
         more = True
@@ -140,13 +165,16 @@ class Keeper:
             more = reaped.more
 
     async def _call(self, call: Call[T]) -> T:
-        return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+        try:
+            return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+        except RedisError as error:
+            # A script that fails, say. The node is not ready then, and tries again; to die would help nobody.
+            raise Unavailable(f"{type(error).__name__}: {error}"[:200], self._settings.redis_timeout) from error
 
-    def _log_reached(self, is_reached: bool) -> None:
-        if is_reached == self._is_reached:
-            return
-        self._is_reached = is_reached
-        if is_reached:
-            logger.info("Redis reached again", extra={"node": self.node})
-        else:
-            logger.error("Redis cannot be reached: sockets stay open, nothing arrives", extra={"node": self.node})
+    def _log_trouble(self, cause: str) -> None:
+        """Log when trouble with Redis begins, changes and ends. An empty *cause* is its end."""
+        if cause and cause != self._trouble:
+            logger.error("no word from Redis: sockets stay open", extra={"node": self.node, "cause": cause})
+        elif self._trouble and not cause:
+            logger.info("Redis takes this node's word again", extra={"node": self.node})
+        self._trouble = cause

@@ -1,6 +1,7 @@
 """One open WebSocket: what waits to be written, and how it is closed. Nobody who offers a message ever waits."""
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any
 
@@ -11,6 +12,8 @@ from qrsocket.audience import Audience
 from qrsocket.errors import CloseCode
 from qrsocket.server.limits import server_protocol
 from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # What a client that reads has this long to take what waits for it, and then the close frame.
 CLOSE_TIMEOUT = 2.0
@@ -80,6 +83,9 @@ class Connection:
                     self._waiting_bytes -= size_bytes
         except (WebSocketDisconnect, RuntimeError):  # the client has gone: reading tells the same
             self.close(CloseCode.NORMAL)
+        except Exception:  # without a writer the client would wait for ever
+            logger.exception("writing failed", extra={"connection": self.id})
+            self.close(CloseCode.INTERNAL_ERROR)
 
     async def finish(self, writer: asyncio.Task[None]) -> None:
         """Write what waits and the close frame. A client that does not read is cut off, so that nothing is held."""

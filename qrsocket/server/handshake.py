@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from qrsocket.context import Context, current, running_for
-from qrsocket.errors import SocketError
+from qrsocket.errors import InvalidUserId, SocketError
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.limits import mark_refused
 from qrsocket.server.parameters import Function
@@ -67,6 +67,8 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
             response = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
         case SocketError():
             response = JSONResponse({"detail": error.message}, 403)
+        case InvalidUserId():
+            response = JSONResponse({"detail": str(error)}, 403)
         case _:
             logger.error("on_connect failed", exc_info=error)
             response = JSONResponse({"detail": "Internal Server Error"}, 500)
@@ -101,7 +103,10 @@ def _check_origin(websocket: WebSocket, settings: Settings) -> None:
         return  # not a browser
     if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
         return
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        raise HTTPException(403, "Origin not allowed") from None
     port = DEFAULT_PORTS.get(parts.scheme, "")
     host = websocket.headers.get("Host", "").lower()
     if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):

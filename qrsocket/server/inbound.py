@@ -12,13 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.websockets import WebSocket
 
 from qrsocket.audience import User
-from qrsocket.errors import HandlerTimeout, InvalidJson, NotAuthenticated, SocketError
+from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
 from qrsocket.message import decode_json
 from qrsocket.server.parameters import Function
 
 logger = logging.getLogger(__name__)
 
 MessageType: TypeAlias = Literal["json", "string", "text", "binary"]
+MOST_ERRORS_READ, MOST_ERRORS_TOLD = 100, 5
 PARAMETERS = frozenset({"data", "connection", "request_id", "user", "request"})
 
 
@@ -67,7 +68,7 @@ class MessageHandler:
         Handle one message.
 
         Raises:
-            InvalidJson, ValidationError: The payload is not what the handler takes.
+            InvalidJson, SocketError: The payload is not what the handler takes.
             HandlerTimeout: The handler did not finish in time.
         """
         data = self._decode(payload)
@@ -89,11 +90,21 @@ class MessageHandler:
             raise
 
     def _decode(self, payload: str | bytes) -> Any:
-        if self.type != "json":
-            return payload if self._adapter is None else self._adapter.validate_python(payload)
-        value = decode_json(payload)
-        # Validated from the JSON itself: there, strict models take dates, UUIDs and enums as the strings they are.
-        return value if self._adapter is None else self._adapter.validate_json(payload)
+        value = decode_json(payload) if self.type == "json" else payload
+        if self._adapter is None:
+            return value
+        try:
+            # Validated from the JSON itself: there, strict models take dates, UUIDs and enums as the strings they are.
+            return (self._adapter.validate_json if self.type == "json" else self._adapter.validate_python)(payload)
+        except ValidationError as error:
+            raise SocketError(_what_is_wrong(error)) from None  # the cause quotes the payload
+
+
+def is_for_client(error: Exception) -> bool:
+    """Whether *error* is about what the client sent, and not a failure of ours."""
+    if isinstance(error, HTTPException):
+        return error.status_code < 500
+    return isinstance(error, SocketError | InvalidJson | InvalidUserId | NotAuthenticated)
 
 
 def error_text(error: Exception, request_id: str, *, debug: bool) -> str:
@@ -103,11 +114,19 @@ def error_text(error: Exception, request_id: str, *, debug: bool) -> str:
             return error.message
         case HTTPException():
             return str(error.detail)
-        case InvalidJson() | HandlerTimeout() | NotAuthenticated():
+        case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
             return str(error)
-        case ValidationError():
-            return "; ".join(f"{'.'.join(map(str, part['loc'])) or 'data'}: {part['msg']}" for part in error.errors())
         case _:
             logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
             text = f"Internal error ({request_id})"
             return f"{text}: {type(error).__name__}: {error}" if debug else text
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """Name the first errors. To build the text of thousands, a client could keep the event loop busy."""
+    count = error.error_count()
+    if count > MOST_ERRORS_READ:
+        return f"{count} errors in the message"
+    told = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS_TOLD]
+    text = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'data'}: {part['msg']}" for part in told)
+    return text if count <= MOST_ERRORS_TOLD else f"{text}; and {count - MOST_ERRORS_TOLD} more"

@@ -1,12 +1,17 @@
 """What a connection may use: messages per second, and the server's own limits, which uvicorn sets too wide for us."""
 
+import logging
 import resource
+import time
 from typing import Any
 
 from starlette.websockets import WebSocket
 
 from qrsocket.settings import Settings
 
+logger = logging.getLogger(__name__)
+
+FRAMES_PER_MESSAGE = 10
 MOST_CONNECTIONS = 10_000
 
 
@@ -21,12 +26,12 @@ class TokenBucket:
         self._rate, self._burst = rate, burst
         self._tokens, self._at = float(burst), now
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, amount: int = 1) -> bool:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < amount:
             return False
-        self._tokens -= 1
+        self._tokens -= amount
         return True
 
 
@@ -51,10 +56,36 @@ def tune_server(websocket: WebSocket, settings: Settings) -> None:
     connection: Any = getattr(protocol, "conn", None)
     if hasattr(connection, "max_message_size"):
         connection.max_message_size = settings.max_message_in_bytes
+        _guard_frames(protocol, connection, settings)
     response: Any = getattr(protocol, "response", None)
     if hasattr(connection, "extensions") and hasattr(response, "headers"):
         connection.extensions = []
         response.headers.pop("Sec-WebSocket-Extensions", None)
+
+
+def _guard_frames(protocol: Any, connection: Any, settings: Settings) -> None:
+    """
+    Cut off a client that floods with frames which are no messages, pings or empty fragments, or leaves pongs unread.
+
+    uvicorn takes any number of them, answers each ping, and keeps the answers until they are read.
+    """
+    received = connection.events_received
+    rate, burst = FRAMES_PER_MESSAGE * settings.rate, FRAMES_PER_MESSAGE * settings.rate_burst
+    frames = TokenBucket(rate, int(burst), time.monotonic())
+
+    def events_received() -> list[Any]:
+        events: list[Any] = received()
+        transport = protocol.transport
+        if transport.is_closing():
+            return events
+        is_flood = not frames.take(time.monotonic(), len(events))
+        if is_flood or transport.get_write_buffer_size() > settings.max_queued_bytes:
+            logger.warning("flood of frames: connection aborted")
+            transport.abort()
+            return []
+        return events
+
+    connection.events_received = events_received
 
 
 def mark_refused(websocket: WebSocket) -> None:

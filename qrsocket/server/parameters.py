@@ -1,5 +1,6 @@
 """A function of the application, called with what it asks for by name."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -64,8 +65,12 @@ class Function:
     async def _run(self, values: dict[str, Any]) -> Any:
         if self._is_async:
             return await self.call(**values)
-        # Abandoned on cancel: a thread cannot be stopped, and the client is answered in time all the same.
-        return await anyio.to_thread.run_sync(lambda: self.call(**values), abandon_on_cancel=True)
+        # A thread cannot be stopped. When the time is over we no longer wait for it, but it keeps its place among the
+        # 40 that anyio runs at once, so that a handler that hangs does not make threads without end.
+        running = asyncio.ensure_future(
+            anyio.to_thread.run_sync(lambda: self.call(**values), abandon_on_cancel=True),
+        )
+        return await asyncio.shield(running)
 
 
 def _solved_by_fastapi(parameters: list[inspect.Parameter], path: str) -> Dependant:

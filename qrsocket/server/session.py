@@ -26,7 +26,7 @@ from qrsocket.presence.table import Attach
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.connection import Connection
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
-from qrsocket.server.inbound import MessageHandler, error_text
+from qrsocket.server.inbound import MessageHandler, error_text, is_for_client
 from qrsocket.server.limits import TokenBucket, tune_server
 from qrsocket.server.parameters import Function
 from qrsocket.server.runtime import Node
@@ -48,12 +48,19 @@ class Handlers:
 
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     """Serve one connection until it is closed."""
+    is_full = node.is_full
+    node.handshakes += 1
     try:
-        user = await shake_hands(websocket, handlers.on_connect, node.settings)
+        # A full node does not ask who comes.
+        user = None if is_full else await shake_hands(websocket, handlers.on_connect, node.settings)
     except Exception as error:
         await refuse(websocket, error)
         return
+    finally:
+        node.handshakes -= 1
     session = Session(websocket, handlers, node, user)
+    if is_full:
+        session.refuse(CloseCode.OVERLOADED, "this node is full")
     async with asyncio.TaskGroup() as handling:
         try:
             await session.open()
@@ -69,17 +76,20 @@ class Session:
         self._connection = Connection(id, websocket, belongs_to, node.settings)
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
         self._user = user
+        self._has_place = False
         self._request_ids = (f"{id}.{number}" for number in count(1))
         now = time.monotonic()
         self._rate = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
         self._refusals = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
         self._in_flight = asyncio.Semaphore(node.settings.max_handlers_in_flight)
 
+    def refuse(self, code: CloseCode, reason: str) -> None:
+        """Close with *code* as soon as it is open: only an open WebSocket can tell its client a code."""
+        self._connection.close(code, reason)
+
     async def open(self) -> None:
         """Take a place in Redis, then accept: a client that sees its socket open can be sent to already."""
-        if len(self._node.hub) >= self._node.max_connections:
-            self._connection.close(CloseCode.OVERLOADED, "this node is full")
-        else:
+        if self._connection.closing is None:
             await self._take_place()
         tune_server(self._websocket, self._settings)
         try:
@@ -87,7 +97,8 @@ class Session:
                 await self._websocket.accept()
         except (WebSocketDisconnect, RuntimeError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
-        logger.info("socket opened", extra={"connection": self._connection.id, "user": self._user})
+        if self._connection.closing is None:
+            logger.info("socket opened", extra={"connection": self._connection.id, "user": self._user})
 
     async def talk(self, handling: asyncio.TaskGroup) -> None:
         """Read and write until one side closes."""
@@ -95,39 +106,43 @@ class Session:
         reader = asyncio.create_task(self._read(handling), name=f"read {self._connection.id}")
         try:
             await self._connection.wait_closed()
-            self._leave_hub()
-            await self._connection.finish(writer)
+            # Both at once: who is sent to from now on is not here.
+            await asyncio.gather(self._give_up_place(), self._connection.finish(writer))
         finally:
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Give up the place in Redis."""
-        self._leave_hub()
-        with suppress(Unavailable):  # the node tells Redis when it is back
-            await self._node.keeper.settle(self._connection.audience)
+        """Leave nothing behind, whatever has ended the session."""
+        await self._give_up_place()
         code, reason = self._connection.closing or (CloseCode.INTERNAL_ERROR, "")
         logger.info(
             "socket closed",
             extra={"connection": self._connection.id, "user": self._user, "code": int(code), "reason": reason},
         )
 
-    def _leave_hub(self) -> None:
+    async def _give_up_place(self) -> None:
+        if not self._has_place:
+            return
+        self._has_place = False
         self._node.hub.remove(self._connection)
+        with suppress(Unavailable):  # the node tells Redis when it is back
+            await self._node.keeper.settle(self._connection.audience)
 
     async def _take_place(self) -> None:
         connection = self._connection
         self._node.hub.add(connection)
+        self._has_place = True
         try:
-            placed = await self._node.keeper.settle(connection.audience, limit=self._settings.max_connections_per_user)
+            placed = await self._node.keeper.settle(connection.audience)
         except Unavailable:
-            self._leave_hub()
             connection.close(CloseCode.OVERLOADED, "try again later")
-            return
-        if placed is Attach.LIMIT:
-            self._leave_hub()
-            connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        else:
+            if placed is Attach.LIMIT:
+                connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        if connection.closing is not None:
+            self._node.hub.remove(connection)
 
     async def _bind(self, user: str) -> None:
         """Make *user* the user of this connection, from now on. Called by `await authenticated(user)`, too."""
@@ -137,7 +152,10 @@ class Session:
             self._connection.close(CloseCode.NOT_AUTHENTICATED, "a second user on one connection")
             raise NotAuthenticated
         self._user = user
+        if self._connection.closing is not None:
+            return  # it is leaving: what takes a place now would keep it for ever
         before = self._connection.audience
+        self._node.keeper.doubt(before)
         self._node.hub.move(self._connection, audience.of_user(user))
         await self._take_place()
         with suppress(Unavailable):
@@ -196,7 +214,11 @@ class Session:
                     await self._bind(user)
         except Exception as error:
             self._answer_error(error_text(error, request_id, debug=self._settings.debug))
-            self._connection.close(CloseCode.NOT_AUTHENTICATED, "not authenticated")
+            # Only who was refused is told not to come back: a database that is down must not sign everybody out.
+            if is_for_client(error):
+                self._connection.close(CloseCode.NOT_AUTHENTICATED, "not authenticated")
+            else:
+                self._connection.close(CloseCode.INTERNAL_ERROR, "try again later")
 
     async def _handle(self, payload: str | bytes) -> None:
         request_id = next(self._request_ids)
@@ -230,4 +252,5 @@ class Session:
         return Context(user=self._user, connection=self._connection.id, bind=self._bind)
 
     def _answer_error(self, text: str) -> None:
-        self._connection.offer_json({"error": text})
+        # Half a surrogate pair, which no UTF-8 can hold, is shown as a question mark.
+        self._connection.offer_json({"error": text.encode("utf-8", "replace").decode()})

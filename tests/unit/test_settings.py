@@ -27,7 +27,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "max_connections_per_user": ("8", 8),
     "max_connections_per_node": ("9", 9),
     "max_queued_messages": ("10", 10),
-    "max_queued_bytes": ("11", 11),
+    "max_queued_bytes": ("2000000", 2000000),
     "auth_deadline": ("12", 12.0),
     "allowed_origins": ('["https://app.example.com"]', ("https://app.example.com",)),
     "ping_interval": ("13", 13.0),

@@ -1,0 +1,312 @@
+"""What hostile clients, unlucky moments and an odd Redis must not do to anybody else."""
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from redis import Redis
+
+from qrsocket import SocketError, Unavailable, User, authenticated, socket
+from qrsocket.server import SocketRouter
+from tests.app.conftest import Serve, serving
+from tests.app.routers import router_of_named_users
+from tests.clients import Open
+from tests.conftest import MS, Configure, until
+
+
+async def test_a_busy_redis_is_outlived(serve: Serve, open_client: Open, redis: Redis, configure: Configure) -> None:
+    """
+    While somebody's script keeps Redis busy a send raises Unavailable; the node is not ready, and is again after it.
+    """
+    configure(redis_timeout=0.5)
+    address = await serve(router_of_named_users())
+    alice = await open_client(address, "/socket?user=alice")
+    redis.config_set("busy-reply-threshold", 100)
+    running = asyncio.create_task(asyncio.to_thread(_run_for_a_while, redis))
+
+    with pytest.raises(Unavailable, match="BUSY"):
+        await _send_for_ever()
+    await running
+
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(10):
+        while (await http.get("/socket/ready")).status_code != 200:
+            await asyncio.sleep(10 * MS)
+    await socket.to("alice").send("after")
+    while await alice.receive_text() != "after":
+        pass
+
+
+async def _send_for_ever() -> None:
+    while True:
+        await socket.to("alice").send("hi")
+
+
+def _run_for_a_while(redis: Redis) -> None:
+    redis.eval(
+        "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end "
+        "local ends = now() + 800 while now() < ends do end",
+        0,
+    )
+
+
+async def test_who_signs_in_too_late_is_no_ghost(serve: Serve, open_client: Open, redis: Redis) -> None:
+    """
+    A handler that authenticates a connection whose client has gone leaves nobody online.
+    """
+    router = SocketRouter("/socket")
+    started, may_go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @router.on_message
+    async def on_message() -> None:
+        started.set()
+        await may_go_on.wait()
+        await authenticated("alice")
+        ended.set()
+
+    address = await serve(router)
+    client = await open_client(address)
+    await client.send(1)
+    await started.wait()
+    await client.connection.close()
+    await until(lambda: not list(redis.scan_iter("*route*")))
+    may_go_on.set()
+    await ended.wait()
+
+    assert not await socket.is_online("alice")
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+        assert 0 == (await http.get("/socket/ready")).json()["connections"]
+
+
+async def test_a_sign_in_that_times_out_is_mended(
+    serve: Serve, open_client: Open, redis: Redis, configure: Configure
+) -> None:
+    """
+    When Redis is too slow for a handler that authenticates, the user is reachable a moment later all the same.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_message(timeout=100 * MS)
+    async def on_message() -> None:
+        await authenticated("alice")
+
+    client = await open_client(await serve(router))
+    redis.client_pause(400)
+    await client.send(1)
+
+    assert {"error": "Timeout: no answer within 0.1 s"} == await client.receive()
+    await until(lambda: redis.exists("qrsocket:app:{q0}:route:u:alice"))
+    assert 1 == (await socket.to("alice").send("hi")).connections
+    assert "hi" == await client.receive_text()
+    await client.connection.close()
+    await until(lambda: not list(redis.scan_iter("*route*")))
+
+
+async def test_the_cap_holds_while_somebody_leaves(
+    serve: Serve, open_client: Open, redis: Redis, configure: Configure
+) -> None:
+    """
+    Connections that leave while many others wait for their place do not open the door to all of them.
+    """
+    configure(max_connections_per_user=5)
+    address = await serve(router_of_named_users())
+    taken = [await open_client(address, "/socket?user=alice") for _ in range(5)]
+
+    redis.client_pause(300)
+    closing = asyncio.create_task(taken[0].connection.close())
+    openings = [asyncio.create_task(open_client(address, "/socket?user=alice")) for _ in range(20)]
+    await closing
+    clients = await asyncio.gather(*openings)
+
+    delivery = await socket.to("alice").send("who is there?")
+    assert delivery.connections <= 5
+    refused = [client for client in clients if client.connection.close_code == 4103 or await _is_refused(client)]
+    assert len(clients) - len(refused) + 4 == delivery.connections
+
+
+async def _is_refused(client: Any) -> bool:
+    try:
+        return bool(await client.receive_text() != "who is there?")
+    except Exception:
+        return bool(client.connection.close_code == 4103)
+
+
+async def test_a_thousand_sends_at_once(serve: Serve, open_client: Open) -> None:
+    """
+    More sends at once than there are connections to Redis wait in line; none fails.
+    """
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+
+    deliveries = await asyncio.gather(*(socket.to("alice").send({"n": n}) for n in range(400)))
+
+    assert [1] * 400 == [delivery.connections for delivery in deliveries]
+    assert set(range(400)) == {(await alice.receive())["n"] for _ in range(400)}
+
+
+async def test_a_long_list_of_errors_is_cut(serve: Serve, open_client: Open) -> None:
+    """
+    A message that is wrong in thousands of places is answered briefly.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_message
+    async def on_message(data: list[int]) -> None: ...
+
+    client = await open_client(await serve(router))
+
+    await client.send(["x"] * 8)
+    few = (await client.receive())["error"]
+    await client.send([{}] * 10_000)
+    many = (await client.receive())["error"]
+
+    assert few.startswith("0: Input should be a valid integer")
+    assert few.endswith("; and 3 more")
+    assert "10000 errors in the message" == many
+
+
+async def test_a_validation_error_of_the_handlers_own(
+    serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What fails validation inside of a handler is its bug: it is logged, and not told.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_message
+    async def on_message() -> None:
+        from pydantic import TypeAdapter
+
+        TypeAdapter(int).validate_python("s3cret")
+
+    client = await open_client(await serve(router))
+    await client.send(1)
+
+    assert (await client.receive())["error"].startswith("Internal error (")
+    assert "handler failed" in caplog.text
+
+
+async def test_an_error_text_that_is_no_utf_8(serve: Serve, open_client: Open) -> None:
+    """
+    Half a surrogate pair in an error's text does not break the connection.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_message
+    async def on_message() -> None:
+        raise SocketError("bad \ud800")
+
+    client = await open_client(await serve(router))
+    for _ in range(2):
+        await client.send(1)
+        assert {"error": "bad ?"} == await client.receive()
+
+
+async def test_hooks_end_when_a_node_stops(redis_server: Any, open_client: Open, configure: Configure) -> None:
+    """
+    A hook that runs when its node is told to stop is finished.
+    """
+    router = SocketRouter("/socket")
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    @router.on_connect
+    async def on_connect() -> User:
+        return User("alice")
+
+    @router.on_online
+    async def on_online(user_id: str) -> None:
+        started.set()
+        await asyncio.sleep(100 * MS)  # its work
+        ended.set()
+
+    from fastapi import FastAPI
+
+    app = FastAPI()
+    app.include_router(router)
+    async with serving(app) as address:
+        await open_client(address)
+        await started.wait()
+
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a:b:c", "x" * 3000])
+async def test_a_misshapen_origin(
+    serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture, origin: str
+) -> None:
+    """
+    An Origin that is no address is refused without a traceback.
+    """
+    from tests.app.test_handshake import refusal
+
+    address = await serve(router_of_named_users())
+
+    assert 403 == (await refusal(open_client(address, origin=origin)))[0]
+    assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_user_whom_nobody_can_be(serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    An id that cannot name a user refuses the handshake, without a traceback.
+    """
+    from tests.app.test_handshake import refusal
+
+    address = await serve(router_of_named_users())
+
+    assert 403 == (await refusal(open_client(address, "/socket?user=" + "x" * 300)))[0]
+    assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_flood_of_pings(serve: Serve, open_client: Open) -> None:
+    """
+    A client that sends pings without end is cut off; its neighbour is served.
+    """
+    address = await serve(router_of_named_users())
+    good, bad = await open_client(address), await open_client(address)
+    ping = b"\x89\x80\x00\x00\x00\x00"  # RFC 6455, 5.5.2, masked with zeros
+
+    bad.connection.transport.write(ping * 5_000)
+
+    assert 1006 == await bad.closed()
+    await good.send(1)
+    assert {"echo": 1} == await good.receive()
+
+
+async def test_many_pings_in_a_while_are_fine(serve: Serve, open_client: Open) -> None:
+    """
+    A client may ping more often than it may send messages.
+    """
+    client = await open_client(await serve(router_of_named_users()))
+
+    for _ in range(200):
+        await (await client.connection.ping())
+
+    await client.send(1)
+    assert {"echo": 1} == await client.receive()
+
+
+async def test_threads_that_hang_are_bounded(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    Handlers that hang in threads are answered in time, and do not make threads without end.
+    """
+    import threading
+
+    configure(handler_timeout=20 * MS, rate=1000, rate_burst=1000)
+    router = SocketRouter("/socket")
+    may_end = threading.Event()
+
+    @router.on_message
+    def on_message() -> None:
+        may_end.wait(30)
+
+    client = await open_client(await serve(router))
+    before = threading.active_count()
+    try:
+        for _ in range(60):
+            await client.send(1)
+        errors = [(await client.receive())["error"] for _ in range(60)]
+
+        assert {"Timeout: no answer within 0.02 s"} == set(errors)
+        assert threading.active_count() - before <= 40
+    finally:
+        may_end.set()
