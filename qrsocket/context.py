@@ -20,7 +20,8 @@ class Context:
 
     Attributes:
         user: Id of the authenticated user, if there is one.
-        connection: Id of the WebSocket connection whose message is being handled. A job queued without a user keeps it.
+        connection: Id of the WebSocket connection whose message is being handled. A job queued without a user keeps
+            it, and reaches it while it stays without one.
         bind: Makes a user the user of the current connection; only in a handler of that connection.
         may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
     """

@@ -81,7 +81,7 @@ class Close:
         return Close(**from_json(payload))
 
 
-def encode(message: object, *, limit_bytes: int) -> Message:
+def encode(message: object, *, limit_bytes: int, max_depth: int = MAX_JSON_DEPTH) -> Message:
     """
     Encode *message* as it will reach the browser.
 
@@ -90,8 +90,8 @@ def encode(message: object, *, limit_bytes: int) -> Message:
             model NaN is written as its own configuration says (`null` by default); elsewhere it is refused.
 
     Raises:
-        NotSerializable: It cannot be written as JSON, is nested over 32 levels, or holds NaN, Infinity or half a
-            surrogate pair (browsers refuse them).
+        NotSerializable: It cannot be written as JSON, is nested over *max_depth* levels, or holds NaN, Infinity or
+            half a surrogate pair (browsers refuse them).
         MessageTooLarge: It is over *limit_bytes*.
     """
     if isinstance(message, str):
@@ -99,25 +99,25 @@ def encode(message: object, *, limit_bytes: int) -> Message:
     elif isinstance(message, bytes | bytearray | memoryview):
         encoded = Message(Kind.BINARY, bytes(message))
     else:
-        encoded = Message(Kind.TEXT, _to_json(message))
+        encoded = Message(Kind.TEXT, _to_json(message, max_depth))
     if len(encoded.payload) > limit_bytes:
         raise MessageTooLarge(len(encoded.payload), limit_bytes)
     return encoded
 
 
-def decode_json(payload: str | bytes) -> Any:
+def decode_json(payload: str | bytes, *, max_depth: int = MAX_JSON_DEPTH) -> Any:
     """
     Parse what a client sent.
 
     Raises:
-        InvalidJson: Not JSON, nested over 32 levels, or with NaN, Infinity, a number beyond a double or half a
+        InvalidJson: Not JSON, nested over *max_depth* levels, or with NaN, Infinity, a number beyond a double or half a
             surrogate pair.
     """
     try:
         value = from_json(payload, allow_inf_nan=False)
     except (ValueError, TypeError):  # TypeError: a str with half a surrogate pair
         raise InvalidJson("Invalid JSON") from None  # the cause quotes the payload
-    _check_shape(value)
+    _check_shape(value, max_depth)
     return value
 
 
@@ -128,22 +128,22 @@ def _to_utf8(text: str) -> bytes:
         raise NotSerializable(f"half a surrogate pair at position {error.start} of the text") from None
 
 
-def _to_json(value: object) -> bytes:
+def _to_json(value: object, max_depth: int) -> bytes:
     try:
         payload = to_json(value)
     except (PydanticSerializationError, RecursionError) as error:
         raise NotSerializable(f"{type(value).__name__} cannot be sent as JSON: {error}") from None
     # Both are rare, and most documents are cleared by a scan in C: only a suspect is parsed again.
-    if b"NaN" in payload or b"Infinity" in payload or payload.count(b"[") + payload.count(b"{") > MAX_JSON_DEPTH:
+    if b"NaN" in payload or b"Infinity" in payload or payload.count(b"[") + payload.count(b"{") > max_depth:
         try:
-            _check_shape(from_json(payload, allow_inf_nan=False))
+            _check_shape(from_json(payload, allow_inf_nan=False), max_depth)
         except ValueError as error:
             reason = error if isinstance(error, InvalidJson) else "it holds NaN or Infinity"
             raise NotSerializable(f"{type(value).__name__} cannot be sent as JSON: {reason}") from None
     return payload
 
 
-def _check_shape(value: Any) -> None:
+def _check_shape(value: Any, max_depth: int) -> None:
     level, depth = [value], 0
     while level:
         deeper: list[Any] = []
@@ -155,6 +155,6 @@ def _check_shape(value: Any) -> None:
             elif isinstance(item, float) and not isfinite(item):
                 raise InvalidJson("Invalid JSON: a number is too large")
         depth += any(isinstance(item, dict | list) for item in level)
-        if depth > MAX_JSON_DEPTH:
-            raise InvalidJson(f"Invalid JSON: nested deeper than {MAX_JSON_DEPTH} levels")
+        if depth > max_depth:
+            raise InvalidJson(f"Invalid JSON: nested deeper than {max_depth} levels")
         level = deeper

@@ -219,7 +219,8 @@ def _audiences(users: UserLike | Iterable[UserLike]) -> tuple[Audience, ...]:
 
 
 def _encode(message: object) -> Message:
-    return encode(message, limit_bytes=get_settings().max_message_out_bytes)
+    settings = get_settings()
+    return encode(message, limit_bytes=settings.max_message_out_bytes, max_depth=settings.max_json_depth)
 
 
 def _close_here(code: int, reason: str) -> Message:

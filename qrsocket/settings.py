@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     )
     max_message_out_bytes: Bytes = Field(default=256 * 1024, description="Largest message that `send` takes.")
 
+    max_json_depth: Annotated[int, Ge(1), Le(128)] = Field(
+        default=32, description="Levels of arrays and objects in a JSON document, in and out."
+    )
+    compression: bool = Field(
+        default=False,
+        description="Let uvicorn compress frames (permessage-deflate). Costs 35 KiB a connection and twice the CPU.",
+    )
+
     handler_timeout: Seconds = Field(default=10.0, description="Seconds for a message handler, unless it says its own.")
     max_handlers_in_flight: Count = Field(
         default=8, description="Messages of one connection handled at once; more wait."

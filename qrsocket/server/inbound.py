@@ -15,6 +15,7 @@ from qrsocket.audience import User
 from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
 from qrsocket.message import decode_json
 from qrsocket.server.parameters import Function
+from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class MessageHandler:
         user: User | None,
         connection: str,
         request_id: str,
-        default_timeout: float,
+        settings: Settings,
     ) -> Any:
         """
         Handle one message.
@@ -71,7 +72,7 @@ class MessageHandler:
             InvalidJson, SocketError: The payload is not what the handler takes.
             HandlerTimeout: The handler did not finish in time.
         """
-        data = self._decode(payload)
+        data = self._decode(payload, settings.max_json_depth)
         values = {
             "data": data,
             "user": user,
@@ -79,7 +80,7 @@ class MessageHandler:
             "request_id": request_id,
             "request": SocketRequest(data, user, connection, request_id),
         }
-        timeout = self._timeout or default_timeout
+        timeout = self._timeout or settings.handler_timeout
         deadline = asyncio.timeout(timeout)
         try:
             async with deadline:
@@ -89,8 +90,8 @@ class MessageHandler:
                 raise HandlerTimeout(timeout) from None
             raise
 
-    def _decode(self, payload: str | bytes) -> Any:
-        value = decode_json(payload) if self.type == "json" else payload
+    def _decode(self, payload: str | bytes, max_depth: int) -> Any:
+        value = decode_json(payload, max_depth=max_depth) if self.type == "json" else payload
         if self._adapter is None:
             return value
         try:

@@ -58,7 +58,7 @@ def tune_server(websocket: WebSocket, settings: Settings) -> None:
         connection.max_message_size = settings.max_message_in_bytes
         _guard_frames(protocol, connection, settings)
     response: Any = getattr(protocol, "response", None)
-    if hasattr(connection, "extensions") and hasattr(response, "headers"):
+    if not settings.compression and hasattr(connection, "extensions") and hasattr(response, "headers"):
         connection.extensions = []
         response.headers.pop("Sec-WebSocket-Extensions", None)
 

@@ -238,7 +238,7 @@ class Session:
             user=None if self._user is None else User(self._user),
             connection=self._connection.id,
             request_id=request_id,
-            default_timeout=self._settings.handler_timeout,
+            settings=self._settings,
         )
 
     def _handler_for(self, payload: str | bytes) -> MessageHandler:

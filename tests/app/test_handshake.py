@@ -228,13 +228,17 @@ async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: C
     assert {"echo": "still served"} == await taken[1].receive()
 
 
-async def test_compression_is_off(serve: Serve, open_client: Open) -> None:
+@pytest.mark.parametrize("compression", [False, True])
+async def test_compression(serve: Serve, open_client: Open, configure: Configure, compression: bool) -> None:
     """
-    A client that offers compression does not get it under plain uvicorn.
+    A client that offers compression gets it under plain uvicorn only if that is set.
     """
-    client = await open_client(await serve(router_of_named_users()))
+    configure(compression=compression)
+    client = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    await socket.to("alice").send("x" * 1000)
 
-    assert [] == client.connection.protocol.extensions
+    assert compression == bool(client.connection.protocol.extensions)
+    assert "x" * 1000 == await client.receive_text()
 
 
 def test_a_handler_that_asks_for_what_nobody_has() -> None:

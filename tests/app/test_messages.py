@@ -321,6 +321,24 @@ async def test_too_large(serve: Serve, open_client: Open, configure: Configure) 
     assert 1009 == await client.closed()
 
 
+async def test_depth_is_a_setting(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    How deep a document may be nested can be set, for both directions.
+    """
+    configure(max_json_depth=2)
+    router = SocketRouter("/socket")
+
+    @router.on_message
+    async def on_message(data: Any) -> None:
+        await socket.send([data])
+
+    client = await open_client(await serve(router))
+    for sent, answer in (([1], [[1]]), ([[1]], {"error": "Internal error"}), ([[[1]]], {"error": "Invalid JSON"})):
+        await client.send(sent)
+        received = await client.receive()
+        assert answer == received or received["error"].startswith(answer["error"])
+
+
 async def test_a_client_that_leaves_loses_nothing(serve: Serve, open_client: Open) -> None:
     """
     A handler that runs when its client leaves is finished, and its message reaches the user's other device.

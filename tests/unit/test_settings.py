@@ -19,6 +19,8 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "node_name": ("web-1", "web-1"),
     "max_message_in_bytes": ("1", 1),
     "max_message_out_bytes": ("2", 2),
+    "max_json_depth": ("33", 33),
+    "compression": ("true", True),
     "handler_timeout": ("3", 3.0),
     "max_handlers_in_flight": ("4", 4),
     "hook_timeout": ("5", 5.0),
