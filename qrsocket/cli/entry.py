@@ -18,3 +18,5 @@ def main() -> None:
         if (error.name or "").split(".")[0] not in NEEDED:
             raise
         sys.exit(f"the qrsocket command needs {error.name}: pip install 'qrsocket[cli]'")
+    except KeyboardInterrupt:
+        sys.exit(130)

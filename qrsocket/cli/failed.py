@@ -24,4 +24,7 @@ def read_settings() -> Settings:
 
 
 def _say(error: ErrorDetails) -> str:
-    return f"QRSOCKET_{error['loc'][0]}".upper() + f" is wrong: {error['msg'].removeprefix('Value error, ')}"
+    what = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # two settings that do not go together
+        return f"the settings QRSOCKET_* are wrong: {what}"
+    return f"QRSOCKET_{error['loc'][0]}".upper() + f" is wrong: {what}"

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidUserId, SocketError
@@ -62,22 +62,31 @@ async def shake_hands(websocket: WebSocket, on_connect: Function | None, setting
 
 async def refuse(websocket: WebSocket, error: Exception) -> None:
     """Answer the handshake with an HTTP error instead of accepting it."""
-    match error:
-        case HTTPException():
-            response = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-        case SocketError():
-            response = JSONResponse({"detail": error.message}, 403)
-        case InvalidUserId():
-            response = JSONResponse({"detail": str(error)}, 403)
-        case _:
-            logger.error("on_connect failed", exc_info=error)
-            response = JSONResponse({"detail": "Internal Server Error"}, 500)
-    with query_unlogged(websocket):
+    try:
+        response = _refusal(error)
+    except (TypeError, ValueError) as wrong:  # the application's text or headers cannot be sent
+        response = _refusal(wrong)
+    with suppress(WebSocketDisconnect, OSError), query_unlogged(websocket):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
             mark_refused(websocket)
         else:
             await websocket.close()
+
+
+def _refusal(error: Exception) -> JSONResponse:
+    match error:
+        case HTTPException():  # FastAPI's is one of these
+            return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        case SocketError():
+            return JSONResponse({"detail": str(error.message)}, 403)
+        case WebSocketException():
+            return JSONResponse({"detail": error.reason}, 403)
+        case InvalidUserId():
+            return JSONResponse({"detail": str(error)}, 403)
+        case _:
+            logger.error("on_connect failed", exc_info=error)
+            return JSONResponse({"detail": "Internal Server Error"}, 500)
 
 
 @contextmanager

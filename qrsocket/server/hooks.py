@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from qrsocket import audience
@@ -10,6 +11,9 @@ from qrsocket.presence.table import Edge
 from qrsocket.server.parameters import Function
 
 logger = logging.getLogger(__name__)
+
+# Fewer than the 40 threads that anyio runs at once, so that `def` hooks leave some to message handlers.
+HOOKS_AT_ONCE = 20
 
 
 class Hooks:
@@ -22,7 +26,13 @@ class Hooks:
         self.online: list[Function] = []
         self.offline: list[Function] = []
         self._timeout = timeout
+        self._at_once = asyncio.Semaphore(HOOKS_AT_ONCE)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def add(self, online: Iterable[Function], offline: Iterable[Function]) -> None:
+        """Add a router's hooks, each once: a router may be included in several places."""
+        self.online += [hook for hook in online if hook not in self.online]
+        self.offline += [hook for hook in offline if hook not in self.offline]
 
     async def run(self, edge: Edge) -> None:
         """Run the hooks of *edge*, after those of the user's earlier edges. An exception is logged, not retried."""
@@ -30,7 +40,8 @@ class Hooks:
         if user is None:
             return
         lock = self._locks.setdefault(user, asyncio.Lock())
-        async with lock:
+        # The time of a hook begins when it begins: when a node dies, thousands wait for each other.
+        async with lock, self._at_once:
             for hook in self.online if edge.online else self.offline:
                 await self._run_one(hook, user)
 

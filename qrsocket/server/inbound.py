@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any, Literal, TypeAlias
 
-from fastapi import HTTPException
 from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.websockets import WebSocket
 
 from qrsocket.audience import User
@@ -101,20 +101,29 @@ class MessageHandler:
             raise SocketError(_what_is_wrong(error)) from None  # the cause quotes the payload
 
 
-def is_for_client(error: Exception) -> bool:
+def raise_if_ending(error: BaseException) -> None:
+    """Raise *error* again if it ends this task or the process: not if only what it waited for was cancelled."""
+    task = asyncio.current_task()
+    if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
+        raise error
+
+
+def is_for_client(error: BaseException) -> bool:
     """Whether *error* is about what the client sent, and not a failure of ours."""
     if isinstance(error, HTTPException):
         return error.status_code < 500
-    return isinstance(error, SocketError | InvalidJson | InvalidUserId | NotAuthenticated)
+    return isinstance(error, SocketError | WebSocketException | InvalidJson | InvalidUserId | NotAuthenticated)
 
 
-def error_text(error: Exception, request_id: str, *, debug: bool) -> str:
+def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
     """Return what the client is told. What was not raised for it is logged with its traceback, and not told."""
     match error:
         case SocketError():
-            return error.message
-        case HTTPException():
+            return str(error.message)
+        case HTTPException():  # FastAPI's is one of these
             return str(error.detail)
+        case WebSocketException():
+            return error.reason or "Refused"
         case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
             return str(error)
         case _:

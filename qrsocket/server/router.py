@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
-from fastapi import APIRouter, Response, WebSocket
+from fastapi import APIRouter, Request, Response, WebSocket
+from starlette.requests import HTTPConnection
 
 from qrsocket.server import handshake
+from qrsocket.server.handlers import Handlers
 from qrsocket.server.inbound import MessageHandler, MessageType
 from qrsocket.server.parameters import Function
-from qrsocket.server.runtime import Node, node_of
-from qrsocket.server.session import Handlers, serve
+from qrsocket.server.runtime import Node, node_of, running_node
+from qrsocket.server.session import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
 HOOK_PARAMETERS = frozenset({"user_id"})
@@ -28,7 +30,6 @@ class SocketRouter(APIRouter):
         super().__init__(prefix=path, lifespan=self._run)
         self._path = path
         self._handlers = Handlers()
-        self._node: Node | None = None
         self.add_api_websocket_route("", self._serve, name="socket")
         self.add_api_route("/ready", self._ready, methods=["GET"], summary="Whether this node can deliver")
 
@@ -106,28 +107,25 @@ class SocketRouter(APIRouter):
 
     @asynccontextmanager
     async def _run(self, app: Any) -> AsyncIterator[None]:
-        async with node_of(app) as self._node:
-            self._node.hooks.online += self._handlers.on_online
-            self._node.hooks.offline += self._handlers.on_offline
-            try:
-                yield
-            finally:
-                self._node = None
+        async with node_of(app) as node:
+            node.hooks.add(self._handlers.on_online, self._handlers.on_offline)
+            yield
 
     async def _serve(self, websocket: WebSocket) -> None:
-        await serve(websocket, self._handlers, self._running_node())
+        await serve(websocket, self._handlers, self._node(websocket))
 
-    async def _ready(self, response: Response) -> dict[str, Any]:
-        node = self._running_node()
+    async def _ready(self, request: Request, response: Response) -> dict[str, Any]:
+        node = self._node(request)
         if not node.is_ready:
             response.status_code = 503
         return {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
 
-    def _running_node(self) -> Node:
-        if self._node is None:
+    def _node(self, connection: HTTPConnection) -> Node:
+        node = running_node(connection.app)
+        if node is None:
             raise RuntimeError(
                 f"the socket router {self._path!r} is not running, since the application's lifespan has not begun: "
                 "include it in the application that the server runs (not in a mounted one), and in tests enter "
                 "`with TestClient(app)`"
             )
-        return self._node
+        return node

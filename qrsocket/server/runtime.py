@@ -139,6 +139,10 @@ async def node_of(app: Any) -> AsyncIterator[Node]:
         await _stop(node, running)
 
 
+def running_node(app: Any) -> Node | None:
+    return _of_app.get(app)
+
+
 async def _run(node: Node) -> None:
     try:
         await node.run()

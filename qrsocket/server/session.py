@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -25,25 +24,13 @@ from qrsocket.errors import CloseCode, NotAuthenticated, SocketError, Unavailabl
 from qrsocket.presence.table import Attach
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.connection import Connection
+from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
-from qrsocket.server.inbound import MessageHandler, error_text, is_for_client
+from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
 from qrsocket.server.limits import TokenBucket, tune_server
-from qrsocket.server.parameters import Function
 from qrsocket.server.runtime import Node
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Handlers:
-    """What the application has registered on a router. `for_text` and `for_binary` by the kind of frame."""
-
-    on_connect: Function | None = None
-    authenticate: MessageHandler | None = None
-    for_text: MessageHandler | None = None
-    for_binary: MessageHandler | None = None
-    on_online: list[Function] = field(default_factory=list)
-    on_offline: list[Function] = field(default_factory=list)
 
 
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
@@ -77,6 +64,7 @@ class Session:
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
         self._user = user
         self._has_place = False
+        self._unfinished = 0
         self._request_ids = (f"{id}.{number}" for number in count(1))
         now = time.monotonic()
         self._rate = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
@@ -95,7 +83,7 @@ class Session:
         try:
             with query_unlogged(self._websocket):
                 await self._websocket.accept()
-        except (WebSocketDisconnect, RuntimeError):  # the client did not wait
+        except (WebSocketDisconnect, RuntimeError, OSError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
         if self._connection.closing is None:
             logger.info("socket opened", extra={"connection": self._connection.id, "user": self._user})
@@ -168,11 +156,14 @@ class Session:
             while self._connection.closing is None:
                 payload = await self._receive()
                 if payload is not None and self._is_within_limits(payload):
-                    await self._in_flight.acquire()
+                    self._unfinished += 1
                     handling.create_task(self._handle(payload), name=f"handle {self._connection.id}")
         except Exception as error:
             logger.exception("reading failed", extra={"connection": self._connection.id})
             self._connection.close(CloseCode.INTERNAL_ERROR, type(error).__name__)
+        finally:
+            # Nobody reads any more. If it is closing already, this changes nothing.
+            self._connection.close(CloseCode.INTERNAL_ERROR)
 
     async def _receive(self) -> str | bytes | None:
         """Return the next message; None when the client has gone."""
@@ -188,6 +179,8 @@ class Session:
         now = time.monotonic()
         if size_bytes > self._settings.max_message_in_bytes:
             self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
+        elif self._unfinished >= self._settings.max_handlers_in_flight + self._settings.rate_burst:
+            self._answer_error("Too many messages at once: wait for answers")
         elif self._rate.take(now):
             return True
         elif self._refusals.take(now):
@@ -212,7 +205,8 @@ class Session:
                 user = user_of(await self._call(handler, payload, request_id))
                 if user is not None:
                     await self._bind(user)
-        except Exception as error:
+        except BaseException as error:
+            raise_if_ending(error)
             self._answer_error(error_text(error, request_id, debug=self._settings.debug))
             # Only who was refused is told not to come back: a database that is down must not sign everybody out.
             if is_for_client(error):
@@ -223,13 +217,16 @@ class Session:
     async def _handle(self, payload: str | bytes) -> None:
         request_id = next(self._request_ids)
         try:
-            handler = self._handler_for(payload)
-            with running_for(self._context()):
-                await self._call(handler, payload, request_id)
-        except Exception as error:
+            # Waited for here, and not where messages are read: there, pongs and the close would wait too.
+            async with self._in_flight:
+                handler = self._handler_for(payload)
+                with running_for(self._context()):
+                    await self._call(handler, payload, request_id)
+        except BaseException as error:
+            raise_if_ending(error)
             self._answer_error(error_text(error, request_id, debug=self._settings.debug))
         finally:
-            self._in_flight.release()
+            self._unfinished -= 1
 
     async def _call(self, handler: MessageHandler, payload: str | bytes, request_id: str) -> Any:
         return await handler(

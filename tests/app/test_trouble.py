@@ -310,3 +310,131 @@ async def test_threads_that_hang_are_bounded(serve: Serve, open_client: Open, co
         assert threading.active_count() - before <= 40
     finally:
         may_end.set()
+
+
+@pytest.mark.parametrize("where", ["authenticate", "on_message"])
+async def test_what_a_handler_waits_for_is_cancelled(serve: Serve, open_client: Open, where: str) -> None:
+    """
+    A CancelledError that comes out of a handler, of a future that somebody else cancelled say, is answered as a bug.
+    """
+    router = SocketRouter("/socket")
+
+    async def wait_for_what_is_cancelled(data: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    if where == "authenticate":
+        router.authenticate(wait_for_what_is_cancelled)
+    else:
+        router.on_message(wait_for_what_is_cancelled)
+
+    client = await open_client(await serve(router))
+    await client.send(1)
+
+    assert (await client.receive())["error"].startswith("Internal error (")
+    if where == "authenticate":
+        assert 1011 == await client.closed()
+
+
+async def test_a_router_that_is_included_twice(serve: Serve, open_client: Open) -> None:
+    """
+    A router included under two prefixes serves both, and runs its hooks once.
+    """
+    from fastapi import FastAPI
+
+    router, told = router_of_named_users(), []
+
+    @router.on_online
+    async def on_online(user_id: str) -> None:
+        told.append(user_id)
+
+    app = FastAPI()
+    app.include_router(router)
+    app.include_router(router, prefix="/v2")
+    address = await serve(app=app)
+    clients = [await open_client(address, f"{prefix}/socket?user=alice") for prefix in ("", "/v2")]
+
+    await socket.to("alice").send("hi")
+
+    assert ["hi", "hi"] == [await client.receive_text() for client in clients]
+    assert ["alice"] == told
+
+
+async def test_a_router_in_two_applications(redis_server: Any, open_client: Open, configure: Configure) -> None:
+    """
+    A router may serve two applications of one process; when one ends, the other goes on.
+    """
+    from fastapi import FastAPI
+
+    router, apps = router_of_named_users(), (FastAPI(), FastAPI())
+    for app in apps:
+        app.include_router(router)
+    async with serving(apps[0]) as staying:
+        async with serving(apps[1]):
+            pass
+        client = await open_client(staying)
+        await client.send(1)
+
+        assert {"echo": 1} == await client.receive()
+        await client.connection.close()
+
+
+async def test_a_busy_connection_answers_pings(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    A connection all of whose handlers are busy still answers pings, and notices that its client has gone.
+    """
+    configure(max_handlers_in_flight=1)
+    router = SocketRouter("/socket")
+    may_end = asyncio.Event()
+
+    @router.on_connect
+    async def on_connect() -> User:
+        return User("alice")
+
+    @router.on_message
+    async def on_message() -> None:
+        await may_end.wait()
+
+    client = await open_client(await serve(router))
+    for _ in range(5):
+        await client.send(1)
+    async with asyncio.timeout(5):
+        await (await client.connection.ping())
+    await client.connection.close()
+
+    await _until_offline("alice")
+    may_end.set()
+
+
+async def _until_offline(user: str) -> None:
+    async with asyncio.timeout(5):
+        while await socket.is_online(user):
+            await asyncio.sleep(10 * MS)
+
+
+async def test_clients_that_do_not_wait(
+    serve: Serve, open_client: Open, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A client that goes away in the middle of its handshake leaves nothing behind, no traceback either.
+    """
+    address = await serve(router_of_named_users())
+    host, port = address.split(":")
+    request = (
+        f"GET /socket?user=alice HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    redis.client_pause(50)
+    for _ in range(10):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request.encode())
+        await writer.drain()
+        writer.transport.abort()
+
+    bob = await open_client(address, "/socket?user=bob")
+    await until(lambda: [b"u:bob"] == [key.split(b"route:")[1] for key in redis.scan_iter("*route*")])
+    await bob.send(1)
+
+    assert {"echo": 1} == await bob.receive()
+    assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
