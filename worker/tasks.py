@@ -38,11 +38,12 @@ def import_csv(upload: str, file: str) -> None:
                 store(table, [row for row in batch if isinstance(row, Character)])
                 report.add(batch, binary.tell())
     except BadFile as error:
-        path.unlink()
+        path.unlink(missing_ok=True)
         report.refuse(str(error))
         raise
     # Not in a `finally`: a worker that is stopped here gives the job back, and whoever runs it again needs the file.
-    path.unlink()
+    # Missing where it was delivered twice, and the other was quicker.
+    path.unlink(missing_ok=True)
     report.end()
 
 

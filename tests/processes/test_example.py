@@ -144,7 +144,8 @@ def test_worker_stopped(example: Example, ada: httpx2.Client) -> None:
             told += _received_until(device, lambda report: report["state"] == "done")
 
     rows = 2 * sample.count(b"\n") - 1
-    assert 2 == [report["percent"] for report in told].count(0)
+    # Twice or more: Celery promises to deliver at least once, and gave it to both children of a worker.
+    assert [report["percent"] for report in told].count(0) >= 2
     assert rows == told[-1]["stored"] + told[-1]["rejected"]
     assert [] == example.uploads
 
