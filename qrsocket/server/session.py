@@ -179,10 +179,10 @@ class Session:
         now = time.monotonic()
         if size_bytes > self._settings.max_message_in_bytes:
             self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
-        elif self._unfinished >= self._settings.max_handlers_in_flight + self._settings.rate_burst:
-            self._answer_error("Too many messages at once: wait for answers")
         elif self._rate.take(now):
-            return True
+            if self._unfinished < self._settings.max_handlers_in_flight + self._settings.rate_burst:
+                return True
+            self._answer_error("Too many messages at once: wait for answers")
         elif self._refusals.take(now):
             self._answer_error(f"Too many messages: {self._settings.rate:g} a second are allowed")
         else:
@@ -197,7 +197,10 @@ class Session:
         except TimeoutError:
             self._connection.close(CloseCode.NOT_AUTHENTICATED, "no first message in time")
             return
-        if payload is None or not self._is_within_limits(payload):
+        if payload is None:
+            return
+        if not self._is_within_limits(payload):
+            self._connection.close(CloseCode.NOT_AUTHENTICATED, "not authenticated")
             return
         request_id = next(self._request_ids)
         try:

@@ -407,6 +407,30 @@ async def test_a_busy_connection_answers_pings(serve: Serve, open_client: Open, 
     may_end.set()
 
 
+async def test_messages_wait_for_their_turn_but_not_all(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    While a connection's handlers are busy some messages wait for their turn; above that they are refused.
+    """
+    configure(max_handlers_in_flight=1, rate=100_000, rate_burst=5)
+    router = SocketRouter("/socket")
+    may_end = asyncio.Event()
+
+    @router.on_message
+    async def on_message(data: int) -> None:
+        await may_end.wait()
+        raise SocketError(f"done {data}")
+
+    client = await open_client(await serve(router))
+    for n in range(8):
+        await client.send(n)
+    refused = [await client.receive() for _ in range(2)]
+    may_end.set()
+    done = [(await client.receive())["error"] for _ in range(6)]
+
+    assert [{"error": "Too many messages at once: wait for answers"}] * 2 == refused
+    assert [f"done {n}" for n in range(6)] == done
+
+
 async def _until_offline(user: str) -> None:
     async with asyncio.timeout(5):
         while await socket.is_online(user):
