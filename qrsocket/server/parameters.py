@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio.to_thread
 from fastapi.dependencies.models import Dependant
@@ -13,8 +13,6 @@ from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 
 from qrsocket.errors import SocketError
-
-H = TypeVar("H", bound=HTTPConnection)
 
 
 class Function:

@@ -1,7 +1,7 @@
 """
 The life of one connection, from the handshake to the close. Read this first.
 
-    shake hands (handshake) → a place in Redis (runtime) → accept
+    shake hands (handshake) → a place in Redis (keeper) → accept
     → what is sent to its user is written (relay → hub → connection)
     → what it sends is handled (inbound), the first message by `authenticate` if the user is not known
     → close: the place is given up at once, handlers that still run may finish

@@ -72,7 +72,7 @@ async def test_first_and_last_connection(serve: Serve, open_client: Open) -> Non
     assert two.events.empty()
 
 
-async def test_a_reload_is_no_transition(serve: Serve, open_client: Open, configure: Configure) -> None:
+async def test_a_reload_is_no_transition(serve: Serve, open_client: Open, redis: Redis, configure: Configure) -> None:
     """
     A user who is back within the grace was never offline.
     """
@@ -83,7 +83,7 @@ async def test_a_reload_is_no_transition(serve: Serve, open_client: Open, config
     for _ in range(3):
         client = await open_client(address, "/socket?user=alice")
         await client.connection.close()
-        await until(lambda: True)
+        await until(lambda: not list(redis.scan_iter("*route*")))
     await open_client(address, "/socket?user=alice")
     await open_client(address, "/socket?user=bob")
 
