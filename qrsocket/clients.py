@@ -12,9 +12,12 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection as BlockingConnection
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from qrsocket.roundtrip import time_left
 from qrsocket.settings import Settings
 
 # Where Redis is and how long it may take: what tells two clients apart.
@@ -35,7 +38,48 @@ def blocking(settings: Settings) -> redis.Redis:
 @lru_cache(maxsize=8)
 def _blocking(place: Place) -> redis.Redis:
     client: redis.Redis = redis.Redis.from_url(place[0], retry=Retry(NoBackoff(), 0), **_options(place))
+    pool = client.connection_pool
+    pool.connection_class = IN_TIME[pool.connection_class]
     return client
+
+
+class _InTime(BlockingConnection):
+    """
+    A connection that is opened, written to and read from within the time that its caller has left.
+
+    With redis-py's one timeout for all calls an attempt that begins late ends late, and a short wait is a long one.
+    """
+
+    _sock: Any
+
+    def connect(self) -> None:
+        if self._sock is None and (left := time_left()) is not None:
+            self.socket_timeout = left  # for TLS to be agreed on
+            self.socket_connect_timeout = left / 2  # the name may have another address
+        super().connect()  # type: ignore[no-untyped-call]
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        left = time_left()
+        # To set it takes 5 µs, and most calls have all the time that there is.
+        if left is not None and self._sock is not None and abs(self._sock.gettimeout() - left) > left / 100:
+            self.update_current_socket_timeout(left)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+
+class _TcpInTime(_InTime, Connection): ...
+
+
+class _TlsInTime(_InTime, SSLConnection): ...
+
+
+class _UnixInTime(_InTime, UnixDomainSocketConnection): ...
+
+
+IN_TIME: dict[type[Any], type[Any]] = {
+    Connection: _TcpInTime,
+    SSLConnection: _TlsInTime,
+    UnixDomainSocketConnection: _UnixInTime,
+}
 
 
 def awaiting(settings: Settings) -> redis.asyncio.Redis:

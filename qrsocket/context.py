@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TypeAlias
 
 from qrsocket import audience
@@ -11,6 +12,22 @@ from qrsocket.audience import Audience, User, UserLike
 from qrsocket.errors import NoRecipient
 
 Bind: TypeAlias = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """
+    One run of a Celery task. What it sends is numbered, so that another run of the task does not send it again.
+
+    Attributes:
+        task_id: Celery's id of the task, which all its runs share.
+        remember: Seconds in which the task may be run again.
+        numbers: 1, 2, … for what it sends.
+    """
+
+    task_id: str
+    remember: float
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +41,14 @@ class Context:
             it, and reaches it while it stays without one.
         bind: Makes a user the user of the current connection; only in a handler of that connection.
         may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
+        task_run: The Celery task that runs here.
     """
 
     user: str | None = None
     connection: str | None = None
     bind: Bind | None = None
     may_block: bool = False
+    task_run: TaskRun | None = None
 
 
 NOBODY = Context()

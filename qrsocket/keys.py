@@ -42,17 +42,42 @@ class Keys:
         """Hash: node -> frames sent to it."""
         return f"{self.base}frames"
 
+    @property
+    def server(self) -> str:
+        """Hash: run_id, epoch, since, settle_until, lease_ms, beat. Which process of Redis was last seen, and when."""
+        return f"{self.base}server"
+
     def members(self, node: str) -> str:
         """Set: audiences that *node* has connections of."""
         return f"{self.base}node:{node}:members"
+
+    def claims(self, node: str) -> str:
+        """Set: audiences whose edge *node* is to tell."""
+        return f"{self.base}node:{node}:claims"
 
     def route(self, audience: Audience) -> str:
         """Hash: node -> open connections of *audience* there. Empty means offline."""
         return f"{self.base}route:{audience}"
 
     def state(self, audience: Audience) -> str:
-        """Hash: seq, online. What the hooks were last told."""
+        """Hash: seq, online. What was last decided; the hooks are told it through the mailbox."""
         return f"{self.base}state:{audience}"
+
+    def edges(self, audience: Audience) -> str:
+        """List: `<seq>|online` or `<seq>|offline`. The mailbox of edges to tell; its head is being told."""
+        return f"{self.base}edges:{audience}"
+
+    def claim(self, audience: Audience) -> str:
+        """Hash: node, seq, attempt. Who tells the head of the mailbox."""
+        return f"{self.base}claim:{audience}"
+
+    def position(self, audience: Audience) -> str:
+        """String: offset of the newest message."""
+        return f"{self.base}position:{audience}"
+
+    def stream(self, audience: Audience) -> str:
+        """Stream: `<offset>-0` -> k, p: kind and payload of the last messages."""
+        return f"{self.base}stream:{audience}"
 
     def sent(self, message_id: str) -> str:
         """String: the answer to a publish, so that the same message is not sent twice."""

@@ -4,7 +4,8 @@ import asyncio
 import builtins
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
@@ -17,21 +18,24 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     MasterDownError,
+    MaxConnectionsError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,
     TryAgainError,
 )
 
 from qrsocket.errors import Unavailable
+from qrsocket.listening import Listening
 
 T = TypeVar("T")
 Word: TypeAlias = str | bytes | int | float
 
-OUT_OF_SERVICE: dict[type[RedisError], str] = {
+OUT_OF_SERVICE: dict[type[Exception], str] = {
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
     MasterDownError: "MASTERDOWN",
@@ -40,8 +44,13 @@ OUT_OF_SERVICE: dict[type[RedisError], str] = {
     NoPermissionError: "NOPERM",
 }
 REFUSALS = (*OUT_OF_SERVICE.values(), "BUSY", "MISCONF", "NOREPLICAS")
+UNREACHABLE = (ConnectionError, TimeoutError, builtins.TimeoutError)
+# What another attempt does not mend: a password, a permission.
+HOPELESS = (AuthenticationError, NoPermissionError)
+
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
+LEAST_TIME = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +70,22 @@ class Script:
 
     @staticmethod
     @cache
-    def load(package: str, name: str, *prelude: str) -> "Script":
-        """Read `<name>.lua` of *package*, with `keys.lua` and then its neighbours *prelude* put before it."""
-        folder = files(package)
-        own = folder.joinpath(f"{name}.lua").read_text()
-        shared = [files("qrsocket").joinpath("keys.lua"), *(folder.joinpath(f"{part}.lua") for part in prelude)]
+    def load(package: str, name: str, *prelude: str, base: str = "") -> "Script":
+        """
+        Read `<name>.lua` of *package* with what it shares put before it: `keys.lua`, then *prelude* in order, each a
+        path below `qrsocket` without its ending.
+
+        Args:
+            base: Of the keys that it is run with. It is part of the source, so that a restarted server does not know
+                the script of one shard, or application, because another has just sent its own: `epoch.lua` needs that.
+        """
+        root = files("qrsocket")
+        own = files(package).joinpath(f"{name}.lua").read_text()
+        shared = [root.joinpath(f"{part}.lua").read_text() for part in ("keys", *prelude)]
         # Redis takes the flags of a script from its very first line.
         flags, own = own.split("\n", 1) if own.startswith("#!") else ("#!lua", own)
-        return Script("\n".join([flags, *(part.read_text() for part in shared), own]))
+        note = [f"-- {base}"] if base else []
+        return Script("\n".join([flags, *note, *shared, own]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +109,77 @@ class Call(Generic[T]):
 
     @property
     def words_with_source(self) -> tuple[Word, ...]:
-        """What to send when Redis answers that it does not have the script."""
-        return self.command if self.script is None else ("EVAL", self.script.source, *self.command)
+        """
+        What to send when Redis answers that it does not have the script.
+
+        A second key, which is the first again, tells the script so: `epoch.lua` finds a restarted server by it.
+        """
+        if self.script is None:
+            return self.command
+        count, first, *others = self.command
+        return ("EVAL", self.script.source, int(count) + 1, first, first, *others)
 
 
 def script_call(script: Script, keys: list[str], args: list[Word], parse: Callable[[Any], T]) -> Call[T]:
+    """Describe the run of *script* with *keys*, of which there is at least one."""
     return Call((len(keys), *keys, *args), parse, script)
+
+
+class Patience:
+    """
+    How long to try, and whether a failed attempt is followed by another; the same for blocking and for awaiting.
+
+    Attributes:
+        timeout: Seconds for all attempts, from when this was made.
+    """
+
+    __slots__ = ("_attempt", "_deadline", "_failure", "_longest_pause", "timeout")
+
+    def __init__(self, timeout: float, *, attempt: float | None = None) -> None:
+        """
+        Args:
+            attempt: Seconds after which one attempt is given up for another. With it, it is also tried again when Redis
+                answers that it takes no messages.
+        """
+        self.timeout, self._attempt = timeout, attempt
+        self._deadline = time.monotonic() + timeout
+        self._longest_pause = FIRST_PAUSE
+        self._failure: Exception | None = None
+
+    def left(self) -> float:
+        """
+        Return the seconds that the next attempt may take.
+
+        Raises:
+            Unavailable: There are none.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:  # after calls that were slow, or a pause that took longer than it should
+            cause = _cause(self._failure) if self._failure else "no time is left"
+            raise Unavailable(str(cause), self.timeout) from self._failure
+        return left if self._attempt is None else min(left, self._attempt)
+
+    def pause_after(self, error: Exception) -> float:
+        """
+        Return how long to wait before another attempt.
+
+        Raises:
+            Unavailable: There is to be none.
+            Exception: *error* itself, if it is not Redis that is in trouble.
+
+        Source: "full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        cause = _cause(error)
+        if cause is None:
+            raise error
+        self._failure = error
+        pause = random.uniform(0, self._longest_pause)  # noqa: S311 - spreads the load, keeps no secret
+        self._longest_pause = min(2 * self._longest_pause, LONGEST_PAUSE)
+        left = self._deadline - time.monotonic()
+        may_pass = isinstance(error, UNREACHABLE) or self._attempt is not None
+        if not may_pass or isinstance(error, HOPELESS) or left < LEAST_TIME:
+            raise Unavailable(cause, self.timeout) from error
+        return min(pause, left / 2)  # never too long for another attempt: it is tried until the end
 
 
 def run(client: "redis.Redis", call: Call[T], *, timeout: float) -> T:
@@ -105,71 +187,101 @@ def run(client: "redis.Redis", call: Call[T], *, timeout: float) -> T:
     Make the round trip, blocking. A lost connection is tried again until *timeout* seconds are over.
 
     Raises:
-        Unavailable: Redis did not answer in time.
+        Unavailable: Redis did not answer in time, or takes no messages.
     """
-    for pause in _attempts(timeout):
-        try:
-            try:
-                return call.parse(client.execute_command(*call.words))
-            except NoScriptError:
-                return call.parse(client.execute_command(*call.words_with_source))
-        except (ConnectionError, TimeoutError) as error:
-            if pause is None or isinstance(error, TimeoutError | AuthenticationError):
-                raise Unavailable(_cause(error), timeout) from error
-            time.sleep(pause)
-        except RedisError as error:
-            _raise_if_out_of_service(error, timeout)
-            raise
-    raise AssertionError("the last attempt returns or raises")
+    return run_all(client, [call], Patience(timeout))[0]
 
 
 async def arun(client: "redis.asyncio.Redis", call: Call[T], *, timeout: float) -> T:
     """Make the round trip, awaiting; otherwise as `run`."""
+    return (await arun_all(client, [call], Patience(timeout)))[0]
+
+
+def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience) -> list[T]:
+    """Make the round trips, one after the other, and all of them within *patience*; otherwise as `run`."""
+    answers: list[T] = []
+    before = _deadline.set(None)
     try:
-        async with asyncio.timeout(timeout):
-            for pause in _attempts(timeout):
+        for call in calls:
+            while True:
+                _deadline.set(time.monotonic() + patience.left())
                 try:
                     try:
-                        return call.parse(await client.execute_command(*call.words))
+                        answer = client.execute_command(*call.words)
                     except NoScriptError:
-                        return call.parse(await client.execute_command(*call.words_with_source))
-                except (ConnectionError, TimeoutError) as error:
-                    if pause is None or isinstance(error, TimeoutError | AuthenticationError):
-                        raise Unavailable(_cause(error), timeout) from error
-                    await asyncio.sleep(pause)
+                        answer = client.execute_command(*call.words_with_source)
+                    break
                 except RedisError as error:
-                    _raise_if_out_of_service(error, timeout)
-                    raise
-    except builtins.TimeoutError as error:
-        raise Unavailable("no answer", timeout) from error
-    raise AssertionError("the last attempt returns or raises")
+                    pause = patience.pause_after(error)
+                time.sleep(pause)
+            answers.append(call.parse(answer))
+    finally:
+        _deadline.reset(before)
+    return answers
 
 
-def _attempts(timeout: float) -> Iterator[float | None]:
+async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], patience: Patience) -> list[T]:
+    """Make the round trips, awaiting; otherwise as `run_all`."""
+    answers: list[T] = []
+    for call in calls:
+        while True:
+            try:
+                async with Listening(patience.left()):
+                    answer = await _answer(client, call)
+                break
+            except (RedisError, builtins.TimeoutError) as error:
+                pause = patience.pause_after(error)
+            await asyncio.sleep(pause)
+        answers.append(call.parse(answer))
+    return answers
+
+
+async def _answer(client: "redis.asyncio.Redis", call: Call[Any]) -> Any:
+    try:
+        try:
+            return await client.execute_command(*call.words)
+        except NoScriptError:
+            return await client.execute_command(*call.words_with_source)
+    except RuntimeError as error:
+        # uvloop's, for a connection that was lost and that redis-py has not noticed yet.
+        if "the handler is closed" in str(error):
+            raise ConnectionError("connection lost") from error
+        raise
+
+
+# Of the blocking attempt that runs here. redis-py has one timeout for all calls: see `clients`.
+_deadline: ContextVar[float | None] = ContextVar("qrsocket deadline", default=None)
+
+
+def time_left() -> float | None:
+    """Return the seconds that the blocking attempt which runs here has left, a little at least; None: there is none."""
+    deadline = _deadline.get()
+    return None if deadline is None else max(deadline - time.monotonic(), LEAST_TIME)
+
+
+def has_answered(error: BaseException | None) -> bool | None:
+    """Tell, by what a round trip raised, whether Redis answered it; None: that does not tell."""
+    if error is None:
+        return True
+    reason = error.__cause__ if isinstance(error, Unavailable) else error
+    if isinstance(reason, ResponseError):
+        return True
+    # Neither a wrong password nor too many threads here are Redis' silence.
+    is_silence = isinstance(reason, UNREACHABLE) and not isinstance(reason, AuthenticationError | MaxConnectionsError)
+    return False if is_silence else None
+
+
+def _cause(error: Exception) -> str | None:
     """
-    Yield the pause to make after each attempt if it fails; None for the last.
+    Say why Redis takes no messages; None if it would.
 
-    Source: "full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    By the kind of the failure: its text may hold the address, and that a password. Redis that is there but full, busy,
+    failing over or unable to save is to a caller as if it were not.
     """
-    deadline = time.monotonic() + timeout
-    longest = FIRST_PAUSE
-    while True:
-        pause = random.uniform(0, longest)  # noqa: S311 - spreads the load, keeps no secret
-        if time.monotonic() + pause >= deadline:
-            break
-        yield pause
-        longest = min(2 * longest, LONGEST_PAUSE)
-    yield None
-
-
-def _cause(error: Exception) -> str:
-    """Say what failed by its kind: the text may hold the address, and that a password."""
-    return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
-
-
-def _raise_if_out_of_service(error: RedisError, timeout: float) -> None:
-    """Redis is there but takes no messages: full, busy, failing over, unable to save. To a caller that is the same."""
+    if isinstance(error, TimeoutError | builtins.TimeoutError):
+        return "no answer"
+    if isinstance(error, ConnectionError):
+        return type(error).__name__
     # redis-py takes the first word off where it has a class for the error.
     word = OUT_OF_SERVICE.get(type(error)) or str(error).split(" ", 1)[0]
-    if word in REFUSALS:
-        raise Unavailable(word, timeout) from error
+    return word if word in REFUSALS else None

@@ -114,6 +114,15 @@ class Settings(BaseSettings):
         default=5.0, description="Seconds that a user may be gone, for a page reload say, before `on_offline`."
     )
 
+    recovery_messages: Annotated[int, Ge(10), Le(100_000)] = Field(
+        default=256,
+        description="Newest messages that are kept for each user, for clients that come back and for what a node did "
+        "not hear. They fill Redis' memory.",
+    )
+    recovery_seconds: Seconds = Field(
+        default=300.0, description="Seconds that they are kept after the last one: who comes back later has a gap."
+    )
+
     debug: bool = Field(
         default=False,
         description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets.",

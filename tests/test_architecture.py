@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 # The stations of a message's journey, in order: imports go down the list only. Each is a prefix of module names.
 STATIONS = (
-    ("errors", "settings", "message", "audience", "context", "keys", "awaited"),
+    ("errors", "settings", "message", "audience", "context", "keys", "position", "awaited", "listening"),
     ("roundtrip", "clients"),
     ("presence", "fanout"),
     ("sender",),

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from hashlib import sha1
 from typing import Any, ParamSpec, TypeVar, overload
 
 from celery import current_task
@@ -71,8 +72,11 @@ def notify_user(function: Callable[P, Any]) -> Callable[P, Any]:
 def _tell(state: str) -> None:
     if not current_task:
         return  # called as a plain function
+    # A retry tells its start again. A run that takes the place of a killed one does not.
+    told = repr((job.id, _request().replaced_task_nesting, job.attempt, state))
+    message_id = sha1(told.encode(), usedforsecurity=False).hexdigest()
     try:
-        socket.send({"job": {"id": job.id, "task": current_task.name, "state": state}})
+        socket.send({"job": {"id": job.id, "task": current_task.name, "state": state}}, message_id=message_id)
     except NoRecipient:
         pass  # from beat, or from a process where nobody is authenticated
     except Unavailable:

@@ -1,5 +1,5 @@
 """
-The current user, carried from whoever queues a task to the task, and from there to its children.
+The current user, carried from whoever queues a task to the task, and from there to its children; and which task it is.
 
 It travels in one header of the message: written when a task is published, read when it begins, forgotten when it ends.
 """
@@ -9,9 +9,15 @@ from typing import Any
 
 from celery import Celery, signals
 
-from qrsocket.context import Context, begin, current, end
+from qrsocket.context import Context, TaskRun, begin, current, end
 
 HEADER = "qrsocket"
+
+# Seconds after which a broker gives a task that is not done to another worker, unless told otherwise.
+# Source: https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html#visibility-timeout
+VISIBILITY_TIMEOUT = 3600.0
+# It looks for them only once in a while, and the task takes its time.
+REDELIVERY_SLACK = 300.0
 
 
 def install(app: Celery) -> None:
@@ -88,7 +94,16 @@ def _restore(task: Any = None, **_: Any) -> None:
     else:
         user, connection = None, None  # set all the same, or the user of the task before would stay
     # A task may block: eager on its caller's event loop, and on gevent beside a loop that runs in another greenlet.
-    request.qrsocket_token = begin(Context(user, connection, may_block=True))
+    request.qrsocket_token = begin(Context(user, connection, may_block=True, task_run=_run_of(task)))
+
+
+def _run_of(task: Any) -> TaskRun:
+    """Tell what its messages are known by, and how long they are to be: until *task* is not run again."""
+    request = task.request
+    # A task that was replaced, by itself even, gives its id to the other.
+    task_id = f"{request.id}+{request.replaced_task_nesting}" if request.replaced_task_nesting else request.id
+    options = task.app.conf.broker_transport_options or {}
+    return TaskRun(str(task_id), float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT) + REDELIVERY_SLACK)
 
 
 def _forget(task: Any = None, **_: Any) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 from redis.exceptions import RedisError
 
 from qrsocket import clients
+from qrsocket.listening import Listening
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,15 @@ class Subscription:
         self._silence = max(SILENT_RENEWALS * settings.renew_interval, settings.redis_timeout)
         self.is_open = asyncio.Event()
 
-    async def run(self, on_frame: Callable[[bytes], None]) -> None:
-        """Call *on_frame* with all that is published, without end. What is published while not open is lost."""
+    async def run(self, on_frame: Callable[[bytes, bytes], None], on_open: Callable[[], None]) -> None:
+        """
+        Call *on_frame* with channel and data of all that is published, without end; and *on_open* each time that it
+        begins. What is published while it is not open does not come.
+        """
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._read(on_frame)
+                await self._read(on_frame, on_open)
             except (RedisError, OSError, TimeoutError) as error:
                 if self.is_open.is_set():
                     logger.warning("subscription lost", extra={"error": type(error).__name__})
@@ -44,22 +48,22 @@ class Subscription:
             await asyncio.sleep(pause)  # until Redis takes connections again; nothing tells when
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _read(self, on_frame: Callable[[bytes], None]) -> None:
+    async def _read(self, on_frame: Callable[[bytes, bytes], None], on_open: Callable[[], None]) -> None:
         connection = clients.listening(self._settings)
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._settings.redis_timeout) as deadline:
+            async with Listening(self._settings.redis_timeout) as deadline:
                 await connection.connect()
                 await connection.send_command("SUBSCRIBE", *self._channels)
                 for _ in self._channels:
                     await connection.read_response()
                 self.is_open.set()
-                deadline.reschedule(loop.time() + self._silence)
+                on_open()
+                deadline.restart(self._silence)
                 while True:
                     # RESP2: [b"message", channel, data]
-                    _, _, frame = cast(list[bytes], await connection.read_response())
+                    _, channel, frame = cast(list[bytes], await connection.read_response())
                     if frame.startswith(b"h"):
-                        deadline.reschedule(loop.time() + self._silence)
-                    on_frame(frame)
+                        deadline.restart(self._silence)
+                    on_frame(channel, frame)
         finally:
             await connection.disconnect(nowait=True)

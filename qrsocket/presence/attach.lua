@@ -3,11 +3,12 @@
 -- The count is absolute, so that doing it twice changes nothing.
 -- ARGV[1]  node    ARGV[2]  audience    ARGV[3]  count
 -- ARGV[4]  most connections on all nodes together    ARGV[5]  offline grace in ms
--- Returns {'OK', edge...}; {'FENCED'} if the node's lease has ended: its routes are gone or going;
--- {'LIMIT'} if there are too many, and then nothing has changed.
+-- ARGV[6]  number of the last transition that the node knows of, or 0    ARGV[7]  'online' or 'offline' with it
+-- ARGV[8]  1 if the node has told it    ARGV[9], ARGV[10]  epoch and offset that a client comes back with, or ''
+-- Returns {'OK', {seq, online}, page of what was missed, edge or nothing}; {'FENCED'} if the node was given up: its
+-- routes are gone or going; {'LIMIT'} if there are too many, and then nothing has changed.
 local node, audience, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local lease = redis.call('ZSCORE', nodes, node)
-if not lease or tonumber(lease) <= clock() then return {'FENCED'} end
+if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
 
 local before, elsewhere = 0, 0
 local counts = redis.call('HGETALL', route(audience))
@@ -23,5 +24,18 @@ else
   redis.call('HDEL', route(audience), node)
   redis.call('SREM', members(node), audience)
 end
-local edge = settle(audience, tonumber(ARGV[5]))
-return edge and {'OK', edge} or {'OK'}
+
+local seq, edge = tonumber(ARGV[6]), nil
+if seq > 0 then edge = restore(audience, seq, ARGV[7], ARGV[8] == '1', node) end
+local page
+if count == 0 then
+  page = {epoch, '0', '0', 1}
+elseif ARGV[9] == '' then
+  local top = digits(top_of(audience))
+  page = {epoch, top, top, 1}
+else
+  page = missed(audience, ARGV[9], tonumber(ARGV[10]))
+end
+edge = settle(audience, tonumber(ARGV[5]), node) or edge
+local decided = redis.call('HMGET', state(audience), 'seq', 'online')
+return {'OK', {decided[1] or '0', decided[2] or '0'}, page, edge}

@@ -1,11 +1,15 @@
 #!lua flags=allow-oom
--- Empty a dead node, and tell who has been gone for longer than the grace. Small steps: a call holds up everyone.
+-- Empty a dead node, take over what it had to tell, and tell who has been gone for longer than the grace. Small steps:
+-- a call holds up everyone.
 -- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most audiences of each kind in this call
--- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended.
-local lease = redis.call('ZSCORE', nodes, ARGV[1])
+-- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended, or
+-- if no node has renewed for so long that the next renewal will lengthen all leases.
+local me, grace_ms, batch = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease = redis.call('ZSCORE', nodes, me)
 local now = clock()
 if not lease or tonumber(lease) <= now then return {0} end
-local grace_ms, batch = tonumber(ARGV[2]), tonumber(ARGV[3])
+local beat, lease_ms = unpack(redis.call('HMGET', server, 'beat', 'lease_ms'))
+if now - (beat or now) > (lease_ms or 0) / 2 then return {0} end
 local reply = {0}
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do
@@ -14,11 +18,15 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do
 end
 local dead = redis.call('ZRANGE', reaping, 0, 0)[1]
 if dead then
+  for _, audience in ipairs(redis.call('SPOP', claims(dead), batch)) do
+    local holder, attempt = unpack(redis.call('HMGET', claim(audience), 'node', 'attempt'))
+    if holder == dead then reply[#reply + 1] = claim_head(audience, me, attempt + 1) end
+  end
   for _, audience in ipairs(redis.call('SPOP', members(dead), batch)) do
     redis.call('HDEL', route(audience), dead)
-    reply[#reply + 1] = settle(audience, grace_ms)
+    reply[#reply + 1] = settle(audience, grace_ms, me)
   end
-  if redis.call('EXISTS', members(dead)) == 0 then
+  if redis.call('EXISTS', members(dead), claims(dead)) == 0 then
     redis.call('ZREM', reaping, dead)
     redis.call('HDEL', frames, dead)
   end
@@ -28,7 +36,7 @@ end
 local due = redis.call('ZRANGEBYSCORE', grace, '-inf', now, 'LIMIT', 0, batch)
 for _, audience in ipairs(due) do
   redis.call('ZREM', grace, audience)
-  reply[#reply + 1] = settle(audience, 0)
+  reply[#reply + 1] = settle(audience, 0, me)
 end
 if #due == batch then reply[1] = 1 end
 return reply

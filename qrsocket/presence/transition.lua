@@ -1,33 +1,94 @@
--- When a user has come online or gone offline. The route says what is true, the state what was last told.
+-- When a user has come online or gone offline. The route says what is true, the state what was last decided; each
+-- change goes to the user's mailbox, and one node holds the claim to tell its head. Comes after epoch.lua.
 local DAY_MS = 86400000
+local settle_until = tonumber(redis.call('HGET', server, 'settle_until') or 0)
 
--- Returns the edge {audience, seq, 'online' or 'offline'}. Numbers begin with the clock, so that they stay unique when
--- the state was forgotten.
-local function transition(audience, kind)
-  local seq = (tonumber(redis.call('HGET', state(audience), 'seq')) or clock()) + 1
-  -- '%.0f': Lua would write the clock as 1.7e+12
-  redis.call('HSET', state(audience), 'seq', string.format('%.0f', seq), 'online', kind == 'online' and 1 or 0)
+local function set_state(audience, seq, kind)
+  redis.call('HSET', state(audience), 'seq', digits(seq), 'online', kind == 'online' and 1 or 0)
   if kind == 'online' then
     redis.call('PERSIST', state(audience))
   else
     redis.call('PEXPIRE', state(audience), DAY_MS)
   end
-  return {audience, seq, kind}
 end
 
--- Compare truth and state; called at the end of whatever touched a route. Returns an edge or nil.
--- grace_ms  how long a user may be gone before it is told; 0: tell it now
-local function settle(audience, grace_ms)
-  if string.sub(audience, 1, 2) ~= 'u:' then return nil end -- connections without a user have no hooks
-  local is_online = redis.call('HLEN', route(audience)) > 0
-  local was_online = redis.call('HGET', state(audience), 'online') == '1'
-  if is_online then
-    redis.call('ZREM', grace, audience)
-    if not was_online then return transition(audience, 'online') end
-  elseif was_online and grace_ms > 0 then
-    redis.call('ZADD', grace, 'NX', clock() + grace_ms, audience)
-  elseif was_online then
-    return transition(audience, 'offline')
+local function seq_of(audience) return tonumber(redis.call('HGET', state(audience), 'seq') or 0) end
+
+-- Let a node tell the head of a mailbox. Returns the edge {audience, seq, 'online' or 'offline', attempt}, or nil if
+-- the mailbox is empty.
+local function claim_head(audience, node, attempt)
+  local head = redis.call('LINDEX', edges(audience), 0)
+  if not head then return nil end
+  local seq, kind = string.match(head, '^(%d+)|(%a+)$')
+  redis.call('HSET', claim(audience), 'node', node, 'seq', seq, 'attempt', attempt, 'epoch', epoch)
+  redis.call('SADD', claims(node), audience)
+  return {audience, seq, kind, tonumber(attempt)}
+end
+
+local function drop_claim(audience)
+  local holder = redis.call('HGET', claim(audience), 'node')
+  if holder then redis.call('SREM', claims(holder), audience) end
+  redis.call('DEL', claim(audience))
+end
+
+-- Returns the edge if `node` is to tell it now; nil if an earlier one is still being told, and whoever does hands over.
+-- Numbers begin with the clock, so that they stay unique when the state was forgotten.
+local function transition(audience, kind, node)
+  local seq = math.max(seq_of(audience), redis.call('EXISTS', state(audience)) == 1 and 0 or clock()) + 1
+  set_state(audience, seq, kind)
+  if redis.call('RPUSH', edges(audience), digits(seq) .. '|' .. kind) == 1 then
+    return claim_head(audience, node, 1)
   end
   return nil
+end
+
+-- Compare truth and state; called at the end of whatever touched a route. Returns an edge for `node`, or nil.
+-- grace_ms  how long a user may be gone before it is told; 0: tell it now
+local function settle(audience, grace_ms, node)
+  local is_online = redis.call('HLEN', route(audience)) > 0
+  if is_online then
+    redis.call('PERSIST', position(audience))
+  elseif is_user(audience) then
+    redis.call('PEXPIRE', position(audience), DAY_MS)
+  else
+    redis.call('DEL', position(audience), stream(audience)) -- a connection that has gone does not come back
+  end
+  if not is_user(audience) then return nil end -- connections without a user have no hooks
+
+  local was_online = redis.call('HGET', state(audience), 'online') == '1'
+  if is_online == was_online then
+    redis.call('ZREM', grace, audience)
+    return nil
+  end
+  local now = clock()
+  if now < settle_until then
+    redis.call('ZADD', grace, 'NX', digits(settle_until), audience)
+    return nil
+  end
+  if not is_online and grace_ms > 0 then
+    redis.call('ZADD', grace, 'NX', now + grace_ms, audience)
+    return nil
+  end
+  redis.call('ZREM', grace, audience)
+  return transition(audience, is_online and 'online' or 'offline', node)
+end
+
+-- Take a node's word for what was decided before Redis forgot it, and for what was told already.
+-- is_told  whether that node has told the edge `seq`, and so all before it
+-- Returns the edge that `node` is to tell next, or nil.
+local function restore(audience, seq, kind, is_told, node)
+  local forgot = seq_of(audience) < seq
+  if forgot then set_state(audience, seq, kind) end
+  local holder, claimed_in = unpack(redis.call('HMGET', claim(audience), 'node', 'epoch'))
+  -- Being told now, and not only in an old dump: by a node that knows of no later edge, or again by one that reaped.
+  local is_being_told = claimed_in == epoch and not (is_told and (forgot or holder == node))
+  if is_being_told or not (forgot or is_told) then return nil end
+  local head = redis.call('LINDEX', edges(audience), 0)
+  if not head or tonumber(string.match(head, '^%d+')) > seq then return nil end
+  while head and tonumber(string.match(head, '^%d+')) <= seq do -- old, from a dump
+    redis.call('LPOP', edges(audience))
+    head = redis.call('LINDEX', edges(audience), 0)
+  end
+  drop_claim(audience)
+  return claim_head(audience, node, 1)
 end

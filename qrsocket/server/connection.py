@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections import deque
-from typing import Any
 
-from pydantic_core import to_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.audience import Audience
 from qrsocket.errors import CloseCode
+from qrsocket.message import Close, Kind
+from qrsocket.position import Entry, Position
 from qrsocket.server.limits import server_protocol
+from qrsocket.server.wire import Event, Wire
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -23,29 +24,37 @@ class Connection:
     """
     Attributes:
         id: Unique in the whole cluster.
+        wire: The protocol that its client speaks.
         audience: The user that it belongs to, or itself if it has none.
+        position: Of the last message that was offered to it, unless it is live; None until it has a place in Redis.
+        since: Where it began: what was sent before is of no concern to it but as a message.
         closing: Code and reason once it is to be closed, by us or by the client.
     """
 
-    def __init__(self, id: str, websocket: WebSocket, audience: Audience, settings: Settings) -> None:
-        self.id, self.websocket, self.audience = id, websocket, audience
+    def __init__(self, id: str, websocket: WebSocket, wire: Wire, audience: Audience, settings: Settings) -> None:
+        self.id, self.websocket, self.wire, self.audience = id, websocket, wire, audience
+        self.position: Position | None = None
+        self.since: Position | None = None
         self.closing: tuple[int, str] | None = None
         self._settings = settings
-        self._waiting: deque[tuple[dict[str, Any], int]] = deque()
+        self._waiting: deque[Event] = deque()
         self._waiting_bytes = 0
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
 
-    def offer(self, event: dict[str, Any], size_bytes: int) -> None:
+    def offer(self, event: Event) -> None:
         """
-        Queue an ASGI send event, which many connections share: do not change it.
+        Queue an event, which many connections share: do not change it.
 
         A client that is too slow for what is sent to it is closed (4000).
         """
         if self.closing is not None:
             return
-        self._waiting.append((event, size_bytes))
-        self._waiting_bytes += size_bytes
+        self._waiting.append(event)
+        self._waiting_bytes += event[1]
+        self._written.clear()
         too_many = len(self._waiting) > self._settings.max_queued_messages
         if too_many or self._waiting_bytes > self._settings.max_queued_bytes:
             self._waiting.clear()
@@ -53,9 +62,22 @@ class Connection:
             return
         self._changed.set()
 
-    def offer_json(self, value: Any) -> None:
-        text = to_json(value).decode()
-        self.offer({"type": "websocket.send", "text": text}, len(text))
+    def offer_entry(self, entry: Entry) -> None:
+        """Offer a message that was kept. An order to close is for those that were here when it was given."""
+        if entry.message.kind is not Kind.CLOSE:
+            self.offer(self.wire.message(entry.offset, entry.message))
+        elif self.since is None or entry.offset > self.since.offset:
+            self.obey(Close.from_payload(entry.message.payload))
+
+    def tell(self, name: str, **fields: object) -> None:
+        """Tell the client about its connection, if it speaks a protocol in which it can be told."""
+        event = self.wire.control(name, fields)
+        if event is not None:
+            self.offer(event)
+
+    def obey(self, order: Close) -> None:
+        if order.connection in ("", self.id):
+            self.close(order.code, order.reason)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close it, after what is waiting has been written. Only the first code counts."""
@@ -63,6 +85,11 @@ class Connection:
             self.closing = (code, reason)
             self._changed.set()
             self._closed.set()
+            self._written.set()
+
+    async def wait_written(self) -> None:
+        """Wait until nothing waits to be written, or it is closing."""
+        await self._written.wait()
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
@@ -81,6 +108,8 @@ class Connection:
                 if self._waiting:
                     self._waiting.popleft()
                     self._waiting_bytes -= size_bytes
+                if not self._waiting:
+                    self._written.set()
         except (WebSocketDisconnect, RuntimeError):  # the client has gone: reading tells the same
             self.close(CloseCode.NORMAL)
         except Exception:  # without a writer the client would wait for ever

@@ -1,9 +1,8 @@
-"""The application's on_online and on_offline hooks: one after the other for each user."""
+"""The application's on_online and on_offline hooks. That each runs once, and in order, is the mailbox's work."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Iterable
 
 from qrsocket import audience
 from qrsocket.context import Context, running_for
@@ -27,28 +26,32 @@ class Hooks:
         self.offline: list[Function] = []
         self._timeout = timeout
         self._at_once = asyncio.Semaphore(HOOKS_AT_ONCE)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def add(self, online: Iterable[Function], offline: Iterable[Function]) -> None:
         """Add a router's hooks, each once: a router may be included in several places."""
         self.online += [hook for hook in online if hook not in self.online]
         self.offline += [hook for hook in offline if hook not in self.offline]
 
-    async def run(self, edge: Edge) -> None:
-        """Run the hooks of *edge*, after those of the user's earlier edges. An exception is logged, not retried."""
-        user = audience.user_of(edge.audience)
-        if user is None:
-            return
-        lock = self._locks.setdefault(user, asyncio.Lock())
-        # The time of a hook begins when it begins: when a node dies, thousands wait for each other.
-        async with lock, self._at_once:
-            for hook in self.online if edge.online else self.offline:
-                await self._run_one(hook, user)
+    async def run(self, edge: Edge, begin: Callable[[Edge], bool]) -> bool:
+        """
+        Run the hooks of *edge*, and return whether they ran. An exception is logged, not retried.
 
-    async def _run_one(self, hook: Function, user: str) -> None:
+        Args:
+            begin: Tells whether they are still to run, when their turn comes.
+        """
+        # The time of a hook begins when it begins: when a node dies, thousands wait for each other.
+        async with self._at_once:
+            if not begin(edge):
+                return False
+            for hook in self.online if edge.online else self.offline:
+                await self._run_one(hook, edge)
+        return True
+
+    async def _run_one(self, hook: Function, edge: Edge) -> None:
+        user = audience.user_of(edge.audience)
         try:
             with running_for(Context(user=user)):
                 async with asyncio.timeout(self._timeout):
-                    await hook({"user_id": user})
+                    await hook({"user_id": user, "event_id": edge.id, "attempt": edge.attempt})
         except Exception:
             logger.exception("hook failed", extra={"hook": hook.name, "user": user})

@@ -11,23 +11,42 @@ from qrsocket.server.hub import Hub
 logger = logging.getLogger(__name__)
 
 
-async def relay(subscription: Subscription, hub: Hub, on_probe: Callable[[str], None]) -> None:
-    """
-    Deliver what is published to this node, without end.
+class Relay:
+    """Delivers what is published to this node, and notices when something is missing."""
 
-    Args:
-        on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
-    """
+    def __init__(self, hub: Hub, on_probe: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
+        """
+        Args:
+            on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
+            on_doubt: Called when a frame may have been lost; must not block.
+        """
+        self._hub, self._on_probe, self._on_doubt = hub, on_probe, on_doubt
+        self._last: dict[bytes, int] = {}  # number of the last frame, by channel; none since it was opened
 
-    def on_frame(data: bytes) -> None:
+    async def run(self, subscription: Subscription) -> None:
+        """Deliver without end."""
+        await subscription.run(self._on_frame, self._on_open)
+
+    def _on_open(self) -> None:
+        self._last.clear()
+        self._on_doubt()  # what was published while it was not open did not come
+
+    def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
             frame = Frame.parse(data)
             if frame.kind is Kind.PROBE:
-                on_probe(frame.message_id)
-            else:
-                hub.deliver(frame)
+                self._on_probe(frame.message_id)
+                return
+            self._count(channel, frame)
+            self._hub.deliver(frame)
         except Exception:
             # One frame that we cannot read, from a newer version say, must not make every socket deaf.
             logger.exception("frame dropped", extra={"size_bytes": len(data)})
 
-    await subscription.run(on_frame)
+    def _count(self, channel: bytes, frame: Frame) -> None:
+        last = self._last.get(channel)
+        self._last[channel] = frame.number
+        expected = last if frame.kind is Kind.HEARTBEAT or last is None else last + 1
+        if last is not None and frame.number != expected:
+            logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
+            self._on_doubt()

@@ -15,7 +15,7 @@ from qrsocket.server.runtime import Node, node_of, running_node
 from qrsocket.server.session import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
-HOOK_PARAMETERS = frozenset({"user_id"})
+HOOK_PARAMETERS = frozenset({"user_id", "event_id", "attempt"})
 
 
 class SocketRouter(APIRouter):
@@ -78,7 +78,13 @@ class SocketRouter(APIRouter):
         return self._add_handler(call, type, timeout)
 
     def on_online(self, call: F) -> F:
-        """Register a hook for `user_id`'s first connection, anywhere. It runs on one node."""
+        """
+        Register a hook for `user_id`'s first connection, anywhere.
+
+        It runs on one node, once for each time that a user comes online, and after the hook before it has ended. It
+        may ask for `event_id` as well, and for `attempt`: 2 and more if the hook was another node's to run, which was
+        killed or cut off from Redis, so that it may have run there, or in part. The event's id is the same then.
+        """
         self._handlers.on_online.append(Function(call, HOOK_PARAMETERS, path=self._path))
         return call
 
@@ -86,7 +92,7 @@ class SocketRouter(APIRouter):
         """
         Register a hook for the close of `user_id`'s last connection, anywhere, also when its node was killed.
 
-        It runs on one node, once the user has been gone for `offline_grace`.
+        It runs on one node, once the user has been gone for `offline_grace`; otherwise as `on_online`.
         """
         self._handlers.on_offline.append(Function(call, HOOK_PARAMETERS, path=self._path))
         return call
@@ -107,8 +113,7 @@ class SocketRouter(APIRouter):
 
     @asynccontextmanager
     async def _run(self, app: Any) -> AsyncIterator[None]:
-        async with node_of(app) as node:
-            node.hooks.add(self._handlers.on_online, self._handlers.on_offline)
+        async with node_of(app, self._handlers):
             yield
 
     async def _serve(self, websocket: WebSocket) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import random
+import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -19,16 +22,23 @@ from qrsocket.keys import Keyspace
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Edge
 from qrsocket.roundtrip import Call, arun
+from qrsocket.server.connection import Connection
+from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
-from qrsocket.server.relay import relay
+from qrsocket.server.mender import Mender
+from qrsocket.server.relay import Relay
 from qrsocket.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
 # Hooks that run when the node stops may end, within this; containers are usually killed after 10 s.
 STOP_TIMEOUT = 3.0
+# What clients are told before they are closed is written within this.
+DRAIN_TIME = 0.05
+# A node takes the clients of one that stops at this rate without a delay that they would notice.
+RETURNING_PER_SECOND = 200
 
 
 class Node:
@@ -37,19 +47,21 @@ class Node:
 
     Attributes:
         hub: Its open connections.
-        keeper: Their places in Redis.
+        keeper: Their places in Redis, and the transitions of users that this node is to tell.
         max_connections: It takes so many.
         handshakes: How many are not connections yet.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.hub = Hub()
         self.hooks = Hooks(settings.hook_timeout)
-        self.keeper = Keeper(settings, self.hub.count, self._on_edge)
+        self.hub = Hub(self._on_behind)
+        self.keeper = Keeper(settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard)
         self.max_connections = max_connections(settings)
         self.handshakes = 0
+        self._mender = Mender(settings, self.hub)
         self._living: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self._keyspace = Keyspace.of(settings)
         self._subscription: Subscription | None = None
         self._background = asyncio.TaskGroup()
@@ -72,9 +84,19 @@ class Node:
         finally:
             self.hub.close_all(CloseCode.RESTART, "the node stops")
 
+    def drain(self) -> None:
+        """Tell clients that this node is about to stop, and when to come back: not all at once."""
+        connections = self.hub.connections
+        for connection in connections:
+            spread = len(connections) / RETURNING_PER_SECOND
+            connection.tell("draining", retry_after=round(random.uniform(0, spread), 2))  # noqa: S311 - spreads the load
+
     async def stop(self) -> None:
-        """Leave; `run` returns when the hooks that still run have ended."""
+        """Leave, once the hooks that run here have ended: another node would run them again."""
         was_ready = self.is_ready
+        self.keeper.is_stopping = True
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=min(self.settings.hook_timeout, STOP_TIMEOUT))
         if self._living is not None:
             self._living.cancel()
             await asyncio.wait({self._living})
@@ -85,32 +107,46 @@ class Node:
                 logger.warning("lease not given up: the others wait for its end", extra={"node": self.keeper.node})
 
     async def _live(self) -> None:
-        while True:
-            await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._mender.run(), name="mender")
+            while True:
+                await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
 
     async def _live_as(self, name: str) -> None:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
         self._subscription = Subscription(self.settings, channels)
+        relay = Relay(self.hub, self._on_probe, self._mender.suspect)
         async with asyncio.TaskGroup() as group:
-            listening = group.create_task(relay(self._subscription, self.hub, self._on_probe), name="relay")
+            listening = group.create_task(relay.run(self._subscription), name="relay")
             await self._subscription.is_open.wait()
-            await self.keeper.live(name, self.hub.audiences)
+            await self.keeper.live(name)
             logger.warning("node fenced: it comes back under a new name", extra={"node": name})
             listening.cancel()
 
+    def _on_behind(self, connection: Connection) -> None:
+        self._start(self._mender.catch_up(connection), f"catch up {connection.id}")
+
     def _on_edge(self, edge: Edge) -> None:
-        self._start(self.hooks.run(edge), f"hook of {edge.audience}")
+        if task := self._start(self._tell(edge), f"tell {edge.id}"):
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, edge: Edge) -> None:
+        if await self.hooks.run(edge, self.keeper.mailbox.begin):
+            self.keeper.mailbox.told(edge)
+        await self.keeper.acknowledge(edge)
 
     def _on_probe(self, probe_id: str) -> None:
         self._start(self._answer(probe_id), "probe")
 
-    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None] | None:
         try:
-            self._background.create_task(coroutine, name=name)
+            return self._background.create_task(coroutine, name=name)
         except RuntimeError:  # a connection that ends after the node has
             coroutine.close()
             logger.warning("too late for it", extra={"what": name})
+            return None
 
     async def _answer(self, probe_id: str) -> None:
         call = answer_probe(self._keyspace.shards[0], self.keeper.node, probe_id)
@@ -124,19 +160,44 @@ _of_app: WeakKeyDictionary[Any, Node] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def node_of(app: Any) -> AsyncIterator[Node]:
+async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
     """Run the node of *app* until the block ends. All its routers share one: the first to come starts it."""
     if app in _of_app:
-        yield _of_app[app]
+        _of_app[app].hooks.add(handlers.on_online, handlers.on_offline)
+        yield
         return
     node = _of_app[app] = Node(get_settings())
+    node.hooks.add(handlers.on_online, handlers.on_offline)
     running = asyncio.create_task(_run(node), name="qrsocket node")
     try:
         await _wait_for_start(node)
-        yield node
+        with _drained_first(node):
+            yield
     finally:
         del _of_app[app]
         await _stop(node, running)
+
+
+@contextmanager
+def _drained_first(node: Node) -> Iterator[None]:
+    """
+    Tell clients before the server closes them: on SIGTERM uvicorn does that at once, and ends the lifespan after it.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int) -> None:
+        node.drain()
+        loop.call_later(DRAIN_TIME, before, number, None)
+
+    signal.signal(signal.SIGTERM, lambda number, _frame: loop.call_soon_threadsafe(drain, number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def running_node(app: Any) -> Node | None:
@@ -173,7 +234,6 @@ async def _warn_of_eviction(settings: Settings) -> None:
 
 async def _stop(node: Node, running: asyncio.Task[None]) -> None:
     await node.stop()
-    await asyncio.wait({running}, timeout=min(node.settings.hook_timeout, STOP_TIMEOUT))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await clients.aclose()

@@ -5,6 +5,9 @@ The life of one connection, from the handshake to the close. Read this first.
     → what is sent to its user is written (relay → hub → connection)
     → what it sends is handled (inbound), the first message by `authenticate` if the user is not known
     → close: the place is given up at once, handlers that still run may finish
+
+A client that speaks `qrsocket.v1` (wire) is accepted first. It says who it is and where it was, and then gets its
+place, what it missed (mender), and what is sent.
 """
 
 import asyncio
@@ -15,12 +18,14 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
+from pydantic_core import to_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket import audience
-from qrsocket.audience import User
+from qrsocket.audience import Audience, User
 from qrsocket.context import Context, running_for
 from qrsocket.errors import CloseCode, NotAuthenticated, SocketError, Unavailable
+from qrsocket.position import Missed, Position
 from qrsocket.presence.table import Attach
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.connection import Connection
@@ -29,6 +34,7 @@ from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
 from qrsocket.server.limits import TokenBucket, tune_server
 from qrsocket.server.runtime import Node
+from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +51,31 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
         return
     finally:
         node.handshakes -= 1
-    session = Session(websocket, handlers, node, user)
-    if is_full:
-        session.refuse(CloseCode.OVERLOADED, "this node is full")
     async with asyncio.TaskGroup() as handling:
+        session = Session(websocket, handlers, node, user, handling)
+        if is_full:
+            session.refuse(CloseCode.OVERLOADED, "this node is full")
         try:
             await session.open()
-            await session.talk(handling)
+            await session.talk()
         finally:
             await session.leave()
 
 
 class Session:
-    def __init__(self, websocket: WebSocket, handlers: Handlers, node: Node, user: str | None) -> None:
+    def __init__(
+        self, websocket: WebSocket, handlers: Handlers, node: Node, user: str | None, handling: asyncio.TaskGroup
+    ) -> None:
+        """
+        Args:
+            handling: What handles messages runs in it, and may go on for a while after the close.
+        """
         id = uuid4().hex
         belongs_to = audience.of_connection(id) if user is None else audience.of_user(user)
-        self._connection = Connection(id, websocket, belongs_to, node.settings)
+        self._wire = wire_for(websocket.scope.get("subprotocols", []))
+        self._connection = Connection(id, websocket, self._wire, belongs_to, node.settings)
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
-        self._user = user
+        self._user, self._handling = user, handling
         self._has_place = False
         self._unfinished = 0
         self._request_ids = (f"{id}.{number}" for number in count(1))
@@ -76,22 +89,22 @@ class Session:
         self._connection.close(code, reason)
 
     async def open(self) -> None:
-        """Take a place in Redis, then accept: a client that sees its socket open can be sent to already."""
-        if self._connection.closing is None:
+        """Take a place in Redis, then accept: a plain client that sees its socket open can be sent to already."""
+        if self._connection.closing is None and self._wire is PLAIN:
             await self._take_place()
         tune_server(self._websocket, self._settings)
         try:
             with query_unlogged(self._websocket):
-                await self._websocket.accept()
+                await self._websocket.accept(self._wire.subprotocol)
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
         if self._connection.closing is None:
             logger.info("socket opened", extra={"connection": self._connection.id, "user": self._user})
 
-    async def talk(self, handling: asyncio.TaskGroup) -> None:
+    async def talk(self) -> None:
         """Read and write until one side closes."""
         writer = asyncio.create_task(self._connection.write(), name=f"write {self._connection.id}")
-        reader = asyncio.create_task(self._read(handling), name=f"read {self._connection.id}")
+        reader = asyncio.create_task(self._read(), name=f"read {self._connection.id}")
         try:
             await self._connection.wait_closed()
             # Both at once: who is sent to from now on is not here.
@@ -118,19 +131,28 @@ class Session:
         with suppress(Unavailable):  # the node tells Redis when it is back
             await self._node.keeper.settle(self._connection.audience)
 
-    async def _take_place(self) -> None:
+    async def _take_place(self, since: Position | None = None) -> None:
         connection = self._connection
         self._node.hub.add(connection)
         self._has_place = True
         try:
-            placed = await self._node.keeper.settle(connection.audience)
+            placed = await self._node.keeper.settle(connection.audience, since)
         except Unavailable:
             connection.close(CloseCode.OVERLOADED, "try again later")
         else:
-            if placed is Attach.LIMIT:
+            if placed.status is Attach.LIMIT:
                 connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            elif placed.missed is not None and connection.closing is None:
+                self._begin(placed.missed, since)
         if connection.closing is not None:
             self._node.hub.remove(connection)
+
+    def _begin(self, missed: Missed, since: Position | None) -> None:
+        is_recovered = since is not None and missed.is_whole
+        start = since if since is not None and is_recovered else missed.start
+        about = {"connection": self._connection.id, "user": self._user, "recovered": is_recovered}
+        self._connection.tell("ready", **about, **start._asdict())
+        self._node.hub.begin(self._connection, missed)
 
     async def _bind(self, user: str) -> None:
         """Make *user* the user of this connection, from now on. Called by `await authenticated(user)`, too."""
@@ -143,21 +165,29 @@ class Session:
         if self._connection.closing is not None:
             return  # it is leaving: what takes a place now would keep it for ever
         before = self._connection.audience
+        if not self._has_place:
+            self._connection.audience = audience.of_user(user)
+            return
         self._node.keeper.doubt(before)
         self._node.hub.move(self._connection, audience.of_user(user))
+        # On its own: the handler that asked for it may run out of time, and the connection must not be left half-way.
+        await asyncio.shield(self._handling.create_task(self._move_from(before), name=f"move {self._connection.id}"))
+
+    async def _move_from(self, before: Audience) -> None:
         await self._take_place()
         with suppress(Unavailable):
             await self._node.keeper.settle(before)
 
-    async def _read(self, handling: asyncio.TaskGroup) -> None:
+    async def _read(self) -> None:
         try:
-            if self._user is None and self._handlers.authenticate is not None:
-                await self._authenticate(self._handlers.authenticate)
+            if self._wire is not PLAIN:
+                await self._greet()
+            elif self._user is None and self._handlers.authenticate is not None:
+                await self._authenticate(self._handlers.authenticate, await self._first())
             while self._connection.closing is None:
-                payload = await self._receive()
-                if payload is not None and self._is_within_limits(payload):
-                    self._unfinished += 1
-                    handling.create_task(self._handle(payload), name=f"handle {self._connection.id}")
+                frame = await self._receive()
+                if frame is not None and self._is_within_limits(frame):
+                    self._start_handling(frame)
         except Exception as error:
             logger.exception("reading failed", extra={"connection": self._connection.id})
             self._connection.close(CloseCode.INTERNAL_ERROR, type(error).__name__)
@@ -165,8 +195,34 @@ class Session:
             # Nobody reads any more. If it is closing already, this changes nothing.
             self._connection.close(CloseCode.INTERNAL_ERROR)
 
+    async def _greet(self) -> None:
+        """Take the first frame of a client that speaks `qrsocket.v1`: a hello, or a message without one."""
+        frame = await self._first()
+        try:
+            hello = None if frame is None else read_hello(frame, max_depth=self._settings.max_json_depth)
+        except SocketError as error:
+            self._answer_error(error.message, None)
+            self._connection.close(CloseCode.POLICY, "not a hello")
+            return
+        if self._user is None and self._handlers.authenticate is not None:
+            await self._authenticate(self._handlers.authenticate, frame if hello is None else _auth_of(hello))
+            frame = None
+        if self._connection.closing is None:
+            # Only a user comes back: a connection without one is another each time.
+            await self._take_place(hello.since if hello and self._user is not None else None)
+        if hello is None and frame is not None:
+            self._start_handling(frame)
+
+    async def _first(self) -> str | bytes | None:
+        """Return the first frame; None if there is none in time, or none that may be taken."""
+        frame = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.auth_deadline):
+                frame = await self._receive()
+        return frame if frame is not None and self._is_within_limits(frame) else None
+
     async def _receive(self) -> str | bytes | None:
-        """Return the next message; None when the client has gone."""
+        """Return the next frame; None when the client has gone."""
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
             self._connection.close(event.get("code") or CloseCode.NORMAL, event.get("reason") or "")
@@ -182,52 +238,53 @@ class Session:
         elif self._rate.take(now):
             if self._unfinished < self._settings.max_handlers_in_flight + self._settings.rate_burst:
                 return True
-            self._answer_error("Too many messages at once: wait for answers")
+            self._answer_error("Too many messages at once: wait for answers", None)
         elif self._refusals.take(now):
-            self._answer_error(f"Too many messages: {self._settings.rate:g} a second are allowed")
+            self._answer_error(f"Too many messages: {self._settings.rate:g} a second are allowed", None)
         else:
             self._connection.close(CloseCode.ABUSE, "too many messages")
         return False
 
-    async def _authenticate(self, handler: MessageHandler) -> None:
+    async def _authenticate(self, handler: MessageHandler, frame: str | bytes | None) -> None:
         """Let the first message say who this is; None is an anonymous session."""
-        try:
-            async with asyncio.timeout(self._settings.auth_deadline):
-                payload = await self._receive()
-        except TimeoutError:
+        if frame is None:
             self._connection.close(CloseCode.NOT_AUTHENTICATED, "no first message in time")
-            return
-        if payload is None:
-            return
-        if not self._is_within_limits(payload):
-            self._connection.close(CloseCode.NOT_AUTHENTICATED, "not authenticated")
             return
         request_id = next(self._request_ids)
         try:
             with running_for(self._context()):
-                user = user_of(await self._call(handler, payload, request_id))
+                user = user_of(await self._call(handler, self._wire.read(frame).payload, request_id))
                 if user is not None:
                     await self._bind(user)
         except BaseException as error:
             raise_if_ending(error)
-            self._answer_error(error_text(error, request_id, debug=self._settings.debug))
+            self._answer_error(error_text(error, request_id, debug=self._settings.debug), None)
             # Only who was refused is told not to come back: a database that is down must not sign everybody out.
             if is_for_client(error):
                 self._connection.close(CloseCode.NOT_AUTHENTICATED, "not authenticated")
             else:
                 self._connection.close(CloseCode.INTERNAL_ERROR, "try again later")
 
-    async def _handle(self, payload: str | bytes) -> None:
+    def _start_handling(self, frame: str | bytes) -> None:
+        try:
+            inbound = self._wire.read(frame)
+        except SocketError as error:
+            self._answer_error(error.message, None)
+            return
+        self._unfinished += 1
+        self._handling.create_task(self._handle(inbound), name=f"handle {self._connection.id}")
+
+    async def _handle(self, inbound: Inbound) -> None:
         request_id = next(self._request_ids)
         try:
             # Waited for here, and not where messages are read: there, pongs and the close would wait too.
             async with self._in_flight:
-                handler = self._handler_for(payload)
+                handler = self._handler_for(inbound.payload)
                 with running_for(self._context()):
-                    await self._call(handler, payload, request_id)
+                    await self._call(handler, inbound.payload, request_id)
         except BaseException as error:
             raise_if_ending(error)
-            self._answer_error(error_text(error, request_id, debug=self._settings.debug))
+            self._answer_error(error_text(error, request_id, debug=self._settings.debug), inbound.request)
         finally:
             self._unfinished -= 1
 
@@ -251,6 +308,11 @@ class Session:
     def _context(self) -> Context:
         return Context(user=self._user, connection=self._connection.id, bind=self._bind)
 
-    def _answer_error(self, text: str) -> None:
+    def _answer_error(self, text: str, request: str | None) -> None:
         # Half a surrogate pair, which no UTF-8 can hold, is shown as a question mark.
-        self._connection.offer_json({"error": text.encode("utf-8", "replace").decode()})
+        self._connection.offer(self._wire.error(text.encode("utf-8", "replace").decode(), request))
+
+
+def _auth_of(hello: Hello) -> str:
+    """Return what a hello says of who it is as the message that `authenticate` takes."""
+    return "\n" + to_json(hello.auth).decode()

@@ -221,8 +221,8 @@ async def test_a_node_whose_relay_dies(serve: Serve, open_client: Open, monkeypa
     die = asyncio.Event()
     run = Subscription.run
 
-    async def run_until_told(self: Subscription, on_frame: Any) -> None:
-        reading = asyncio.create_task(run(self, on_frame))
+    async def run_until_told(self: Subscription, on_frame: Any, on_open: Any) -> None:
+        reading = asyncio.create_task(run(self, on_frame, on_open))
         await die.wait()
         reading.cancel()
         raise ZeroDivisionError("a bug")

@@ -1,6 +1,7 @@
 """Tasks that send, that are `async def`, and that tell how they fare. Of the application in `shapes`."""
 
 import asyncio
+import os
 from typing import Any
 
 from celery.signals import worker_init
@@ -10,6 +11,13 @@ from qrsocket.celery import async_task, job, notify_user
 from qrsocket.sync import socket as blocking
 from tests.clients import PATIENCE
 from tests.processes.shapes import app, note, notebook, whom, write
+
+if "SHAPES_VISIBILITY_TIMEOUT" in os.environ:
+    app.conf.broker_transport_options = {
+        "visibility_timeout": float(os.environ["SHAPES_VISIBILITY_TIMEOUT"]),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    }
 
 
 @worker_init.connect
@@ -188,3 +196,63 @@ def fail_for_good(secret: str) -> None:
 @notify_user
 def be_replaced(self: Any, secret: str) -> object:
     return self.replace(succeed.si(secret))
+
+
+def send_half_and_half(run: str, name: str) -> None:
+    """Send, be held up, and send the rest; one message says which run this is."""
+    blocking.send({"from": name, "n": 1})
+    blocking.send({"from": name, "run": notebook().incr(f"runs:{run}")})
+    blocking.send({"from": name, "n": 3})
+    blocking.to("bob").send({"from": name, "n": 4})
+    notebook().rpush(f"halfway:{run}", "here")
+    assert notebook().blpop([f"go on:{run}"], timeout=PATIENCE)
+    blocking.send({"from": name, "n": 5})
+
+
+@app.task(acks_late=True)
+@notify_user
+def be_killed_halfway(run: str) -> None:
+    send_half_and_half(run, "me")
+
+
+@app.task(acks_late=True)
+@notify_user
+async def be_killed_halfway_later(run: str) -> None:
+    await socket.send({"from": "me", "n": 0})
+    await asyncio.to_thread(send_half_and_half, run, "me")
+
+
+@app.task(bind=True)
+def send_and_retry(self: Any, times: int) -> list[str]:
+    """Send one message more in each attempt, and return the ids of the last."""
+    ids = [blocking.send({"n": n}).message_id for n in range(job.attempt)]
+    if job.attempt < times:
+        raise self.retry(countdown=0)
+    return ids
+
+
+@app.task(bind=True)
+@async_task
+async def send_and_retry_later(self: Any, times: int) -> list[str]:
+    deliveries = await asyncio.gather(*(socket.send({"n": n}) for n in range(job.attempt)))
+    if job.attempt < times:
+        raise self.retry(countdown=0)
+    return [delivery.message_id for delivery in deliveries]
+
+
+@app.task(bind=True)
+def send_and_be_replaced(self: Any, times: int) -> object:
+    """Send the same as the one that takes its place."""
+    blocking.send({"tick": True})
+    if times > 1:
+        return self.replace(send_and_be_replaced.si(times - 1))
+    return None
+
+
+@app.task
+def send_around_another(depth: int) -> list[str]:
+    """Send before and after a task that runs inside, which does the same. Eager."""
+    ids = [blocking.send({"tick": True}).message_id]
+    if depth:
+        ids += send_around_another.delay(depth - 1).get(disable_sync_subtasks=False)
+    return [*ids, blocking.send({"tick": True}).message_id]

@@ -7,14 +7,19 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from fastapi import FastAPI
+from redis import Redis
 
 from qrsocket import socket
-from qrsocket.celery import job
+from qrsocket.celery import install, job
 from qrsocket.context import Context, running_for
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.keys import Keyspace
+from qrsocket.settings import get_settings
+from qrsocket.sync import socket as blocking
 from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
@@ -241,3 +246,111 @@ async def test_a_job_runs_though_its_user_cannot_be_told(broker: EmbeddedRedis, 
             running.wait_for("job state not told")
             running.kill()
         lost.process.send_signal(SIGCONT)
+
+
+@pytest.mark.parametrize("name", ["be_killed_halfway", "be_killed_halfway_later"], ids=["blocking", "async"])
+async def test_a_redelivered_task_repeats_nothing(
+    redis_server: EmbeddedRedis, node: str, open_client: Open, name: str
+) -> None:
+    """
+    A task whose worker was killed is run again by another, from its beginning. Each message arrives once, the start
+    is told once, and what the second run says otherwise is not lost.
+    """
+    alice, bob = await open_client(node, "/socket?user=alice"), await open_client(node, "/socket?user=bob")
+    with embedded_redis() as server, Redis.from_url(server.url) as notebook:
+        publisher = Celery("publisher", broker=server.url, set_as_current=False)
+        environment = {"SHAPES_BROKER": server.url, "SHAPES_QUEUE": "late", "SHAPES_VISIBILITY_TIMEOUT": "2"}
+        with worker(environment, app=APP) as first:
+            with running_for(ALICE):
+                publisher.send_task(f"tests.processes.jobs.{name}", ("run",), queue="late")
+            assert await asyncio.to_thread(notebook.blpop, ["halfway:run"], timeout=PATIENCE)
+            first.kill()
+        with worker(environment, app=APP) as second:
+            assert await asyncio.to_thread(notebook.blpop, ["halfway:run"], timeout=3 * PATIENCE)
+            notebook.rpush("go on:run", "please")
+            second.wait_for(r"\] succeeded in ")
+            second.kill()
+    told = await received(alice, "alice")
+    states = [message["job"]["state"] for message in told if "job" in message]
+    sent = [message.get("n") or f"run {message['run']}" for message in told if message.get("n") or "run" in message]
+
+    assert ["started", "succeeded"] == states
+    assert [1, "run 1", 3, "run 2", 5] == sent
+    assert [{"from": "me", "n": 4}] == await received(bob, "bob")
+
+
+@pytest.mark.parametrize("name", ["send_and_retry", "send_and_retry_later"], ids=["blocking", "async"])
+async def test_a_retry_repeats_nothing(pool: Running, node: str, open_client: Open, name: str) -> None:
+    """
+    What an attempt has sent, the next one does not send again; it gets on to what is new.
+    """
+    alice = await open_client(node, "/socket?user=alice")
+
+    with running_for(ALICE):
+        retrying = getattr(jobs, name).delay(3)
+    ids = await result(retrying)
+    messages = await received(alice, "alice")
+
+    assert [{"n": 0}, {"n": 1}, {"n": 2}] == messages
+    assert [f"{retrying.id}:{n}" for n in (1, 2, 3)] == [id.rpartition(":")[0] for id in ids]
+
+
+@on_prefork
+async def test_a_task_that_replaces_another_is_another(pool: Running, node: str, open_client: Open) -> None:
+    """
+    A task that takes the place of one, and with that its id, sends the same as that had sent, and it arrives.
+    """
+    alice = await open_client(node, "/socket?user=alice")
+
+    with running_for(ALICE):
+        replaced = jobs.send_and_be_replaced.delay(3)
+    await result(replaced)
+
+    assert [{"tick": True}] * 3 == await received(alice, "alice")
+
+
+async def test_a_task_inside_a_task_counts_for_itself(
+    redis_server: EmbeddedRedis, node: str, open_client: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An eager task numbers its messages under its own id, and its caller's go on where they were. Outside of tasks none
+    is numbered so.
+    """
+    monkeypatch.setitem(jobs.app.conf, "task_always_eager", True)
+    alice = await open_client(node, "/socket?user=alice")
+
+    with running_for(ALICE):
+        ids = await asyncio.to_thread(lambda: jobs.send_around_another.delay(2).get())
+        outside = await socket.send({"tick": True})
+    messages = await received(alice, "alice")
+    runs = [id.rsplit(":", 2)[:2] for id in ids]
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+
+    assert [{"tick": True}] * 7 == messages
+    assert 3 == len(tasks)
+    assert [(0, "1"), (1, "1"), (2, "1"), (2, "2"), (1, "2"), (0, "2")] == [
+        (tasks.index(task), number) for task, number in runs
+    ]
+    assert outside.message_id.split(":")[0] not in tasks
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 3_900), ({"visibility_timeout": 7_200}, 7_500)])
+def test_a_task_is_remembered_for_longer_than_it_may_come_back(
+    redis_server: EmbeddedRedis, options: dict[str, Any], seconds: int
+) -> None:
+    """
+    The ids of its messages are known for 5 minutes more than the broker keeps a task for one worker.
+    """
+    app = Celery("eager", set_as_current=False, broker="memory://")
+    app.conf.update(task_always_eager=True, broker_transport_options=options)
+    install(app)
+
+    @app.task
+    def send() -> str:
+        return blocking.to("alice").send("hi").message_id
+
+    id = send.delay().get()
+    with Redis.from_url(redis_server.url) as client:
+        known_for = client.ttl(Keyspace.of(get_settings()).shards[0].sent(id))
+
+    assert seconds - 10 < known_for <= seconds

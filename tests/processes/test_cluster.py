@@ -13,6 +13,7 @@ from redis import Redis
 
 from qrsocket import Unavailable, socket
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.app.speaking import VERSION_1, Speaker
 from tests.clients import Client, Open
 from tests.conftest import MS, Configure, until
 from tests.running import Running, WebNode, web_node, worker
@@ -128,6 +129,22 @@ async def test_a_node_that_stops_hands_over(nodes: tuple[WebNode, WebNode], open
     assert [] == list(redis.scan_iter("*route*"))
     await open_client(address(other), "/socket?user=alice")
     assert ["online alice"] == [word.decode() for word in redis.lrange("told", 0, -1)]
+
+
+async def test_a_node_that_stops_says_when_to_come_back(nodes: tuple[WebNode, WebNode], open_client: Open) -> None:
+    """
+    Before SIGTERM closes them, clients that can be told hear when to come back; others hear nothing.
+    """
+    stopped, _ = nodes
+    alice = Speaker(await open_client(address(stopped), "/socket?user=alice", subprotocols=[VERSION_1]))
+    await alice.hello()
+    plain = await open_client(address(stopped), "/socket?user=alice")
+
+    stopped.process.terminate()
+
+    assert 0 <= (await alice.control("draining"))["retry_after"] < 1
+    assert (1012, 1012) == (await alice.closed(), await plain.closed())
+    assert [] == plain.transcript[:-1]
 
 
 async def test_a_stalled_node_is_fenced_and_comes_back(

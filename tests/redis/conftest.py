@@ -1,8 +1,12 @@
-"""Nodes as Redis sees them, both colours of the verbs, and servers that a test may kill, freeze or fill."""
+"""Nodes as Redis sees them, both colours of the verbs, and servers that a test may kill, freeze, fill or roll back."""
 
 import asyncio
+import random
+import shutil
+import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -14,7 +18,9 @@ from qrsocket.audience import Audience, of_user
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keys, Keyspace
+from qrsocket.position import Position
 from qrsocket.presence import table
+from qrsocket.presence.table import Edge, Known
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from tests.clients import PATIENCE
@@ -37,25 +43,72 @@ class NewNode(Protocol):
 
 
 class Node:
-    """A web node, played by blocking code: it is subscribed, has joined, and reads the frames that reach it."""
+    """
+    A web node, played by blocking code: it is subscribed, has joined, and reads the frames that reach it.
 
-    def __init__(self, client: redis_py.Redis, name: str, *, shard: int = 0) -> None:
+    Attributes:
+        epoch: The one in which it joined.
+    """
+
+    def __init__(
+        self, client: redis_py.Redis, name: str, *, shard: int = 0, lease: float = LEASE, epoch: str = ""
+    ) -> None:
+        """
+        Args:
+            epoch: The one in which it was a node under another name.
+        """
         self.name, self.keys = name, Keyspace.of(get_settings()).shards[shard]
         self._client = client
         self._subscription = client.pubsub(ignore_subscribe_messages=True)
         self._subscription.subscribe(self.keys.channel(name))
         self._subscription.get_message(timeout=PATIENCE)  # the answer to SUBSCRIBE
-        self._run(table.join(self.keys, name, lease=LEASE))
+        self.epoch = self._run(table.join(self.keys, name, lease=lease, epoch=epoch))
 
-    def attach(self, user: object, count: int = 1) -> table.Attached:
-        return self.attach_audience(of_user(str(user)), count)
+    def attach(self, user: object, count: int = 1, **options: Any) -> table.Attached:
+        return self.attach_audience(of_user(str(user)), count, **options)
 
-    def attach_audience(self, audience: Audience, count: int = 1) -> table.Attached:
-        return self._run(table.attach(self.keys, self.name, audience, count, limit=100, grace=GRACE))
+    def attach_audience(
+        self,
+        audience: Audience,
+        count: int = 1,
+        *,
+        grace: float = GRACE,
+        known: Known = table.UNKNOWN,
+        since: Position | None = None,
+        tell: bool = True,
+    ) -> table.Attached:
+        """
+        Args:
+            tell: The edge that comes of it has been told when this returns. Otherwise it is open, until `tell`.
+        """
+        attached = self._run(
+            table.attach(self.keys, self.name, audience, count, limit=100, grace=grace, known=known, since=since)
+        )
+        if tell and attached.edge:
+            self.tell(attached.edge)
+        return attached
+
+    def tell(self, edge: Edge | None) -> Edge | None:
+        """Acknowledge that *edge* was told here, and return the one that this node is to tell next."""
+        assert edge is not None, "there is no edge to tell"
+        return self._run(table.acknowledge(self.keys, self.name, edge))
+
+    def renew(self) -> table.Renewed | None:
+        return self._run(table.renew(self.keys, self.name, lease=LEASE, grace=GRACE))
+
+    def reap(self, *, grace: float = 0) -> list[Edge]:
+        """Reap until there is nothing more to do, and return the edges that came of it, still to be told."""
+        edges: list[Edge] = []
+        more = True
+        while more:
+            reaped = self._run(table.reap(self.keys, self.name, grace=grace))
+            edges += reaped.edges
+            more = reaped.more
+        return edges
 
     def end_lease(self) -> None:
         """Let the lease end: the last renewal was for 1 ms."""
-        self._run(table.renew(self.keys, self.name, lease=1 * MS))
+        self._run(table.renew(self.keys, self.name, lease=1 * MS, grace=GRACE))
         while not has_ended(self._client, self.keys, self.name):
             pass
 
@@ -96,6 +149,95 @@ def now_ms(client: redis_py.Redis) -> int:
     """Redis' clock, as scripts see it."""
     seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def pass_time(client: redis_py.Redis, keys: Keys, seconds: float) -> None:
+    """Make it *seconds* later: what Redis remembers of leases, graces and renewals is that much longer ago."""
+    ms = round(seconds * 1000)
+    for times in (keys.nodes, keys.reaping, keys.grace):
+        for member, at in client.zrange(times, 0, -1, withscores=True):
+            client.zadd(times, {member: at - ms})
+    for field in ("beat", "since", "settle_until"):
+        if client.hexists(keys.server, field):
+            client.hincrby(keys.server, field, -ms)
+
+
+class MortalRedis:
+    """A server of one test that is killed and comes back at the same address, each time as another process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder, self._lives, self._port = folder, 0, _lasting_port()
+        self._running = ExitStack()
+        self._server = self._start("--appendonly", "yes", "--appendfsync", "always")
+        self.url = self._server.url
+        self.client = redis_py.Redis.from_url(self.url)
+
+    def keep_dump(self) -> None:
+        """Remember everything as it is now, for `roll_back`."""
+        self.client.save()
+        shutil.copy(self._here / "dump.rdb", self._folder / "kept.rdb")
+
+    def restart(self) -> None:
+        """Kill it, and start it again from its append-only file, which has everything."""
+        self._kill()
+        shutil.copytree(self._here, self._next)
+        self._server = self._start("--appendonly", "yes", "--appendfsync", "always")
+
+    def roll_back(self) -> None:
+        """Kill it, and start it with what was there at `keep_dump`."""
+        self._kill()
+        self._next.mkdir()
+        shutil.copy(self._folder / "kept.rdb", self._next / "dump.rdb")
+        self._server = self._start()
+
+    def wipe(self) -> None:
+        """Kill it, and start it empty."""
+        self._kill()
+        self._server = self._start()
+
+    def close(self) -> None:
+        self.client.close()
+        self._running.close()
+
+    @property
+    def _here(self) -> Path:
+        return self._folder / str(self._lives)
+
+    @property
+    def _next(self) -> Path:
+        return self._folder / str(self._lives + 1)
+
+    def _start(self, *options: str) -> EmbeddedRedis:
+        self._lives += 1
+        self._here.mkdir(exist_ok=True)
+        running = embedded_redis("--dir", str(self._here), *options, port=self._port)
+        return self._running.enter_context(running)
+
+    def _kill(self) -> None:
+        self._server.process.kill()
+        self._server.process.wait()
+
+
+def _lasting_port() -> int:
+    """Return a port that stays free while its server is down: the kernel gives none below 32768 to others."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@pytest.fixture
+def mortal_redis(tmp_path: Path, configure: Configure) -> Iterator[MortalRedis]:
+    """A server of this test alone, that all verbs use, and that may be killed and come back."""
+    server = MortalRedis(tmp_path / "redis")
+    configure(redis_url=server.url)
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """When Redis is gone, frozen or back: an error in time or a message, and never the answer to another question."""
 
 import asyncio
-import signal
 import socket as blocking_socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -13,62 +11,9 @@ import redis as redis_py
 from qrsocket import Unavailable, socket
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.clients import PATIENCE
-from tests.conftest import MS, Configure
+from tests.conftest import MS, Configure, until
 from tests.redis.conftest import Act, Node
-
-# Long enough for a busy machine to open a connection.
-TIMEOUT = 500 * MS
-# A bound that holds on a busy machine and is far under what redis-py or the kernel would wait by themselves.
-SLACK = 5_000 * MS
-
-
-@contextmanager
-def frozen(server: EmbeddedRedis) -> Iterator[None]:
-    """SIGSTOP: the kernel goes on taking connections and bytes, and nobody answers."""
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-
-
-def kill(server: EmbeddedRedis) -> None:
-    server.process.kill()
-    server.process.wait()
-
-
-@asynccontextmanager
-async def between(port: int, pass_on: Callable[[bytes], Awaitable[bool]]) -> AsyncIterator[int]:
-    """A proxy to *port* that asks *pass_on* about the answer to each script, and hangs up where that says no."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        server, to_server = await asyncio.open_connection("127.0.0.1", port)
-        writers.extend((to_client, to_server))
-        script_runs = False
-
-        async def there() -> None:
-            nonlocal script_runs
-            while words := await client.read(65_536):
-                script_runs = script_runs or b"EVALSHA" in words
-                to_server.write(words)
-            to_server.close()
-
-        async def back() -> None:
-            nonlocal script_runs
-            while answer := await server.read(65_536):
-                if script_runs and not await pass_on(answer):
-                    break
-                script_runs = False
-                to_client.write(answer)
-            to_client.close()
-
-        await asyncio.gather(there(), back())
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
-        yield proxy.sockets[0].getsockname()[1]
-        for writer in writers:
-            writer.close()
+from tests.redis.outages import SLACK, TIMEOUT, between, frozen, kill
 
 
 def send(socket: Any) -> Any:
@@ -136,6 +81,10 @@ async def test_a_host_that_does_not_answer(act: Act, redis_server: EmbeddedRedis
         async with asyncio.timeout(TIMEOUT + SLACK):
             with pytest.raises(Unavailable, match=r"within 0\.5 s \(no answer\)"):
                 await act(send)
+        configure(redis_timeout=20 * SLACK)
+        async with asyncio.timeout(SLACK):
+            with pytest.raises(Unavailable, match=r"within 0\.1 s \(no answer\)"):
+                await act(lambda socket: socket.to("alice").send("hi", wait=100 * MS))
 
 
 async def test_after_a_freeze_each_answer_is_its_own(
@@ -153,7 +102,7 @@ async def test_after_a_freeze_each_answer_is_its_own(
     with frozen(own_server), pytest.raises(Unavailable):
         await act(lambda socket: socket.to(5).send("late"))
     connections = [
-        (await act(lambda socket, n=n: socket.to(n).send("hi"))).connections  # type: ignore[misc]
+        (await act(lambda socket, n=n: socket.to(n).send("hi", wait=PATIENCE))).connections  # type: ignore[misc]
         for n in range(1, 6)
     ]
 
@@ -275,3 +224,123 @@ async def test_an_outage_shows_no_password(act: Act, configure: Configure) -> No
     while error is not None:
         assert "canary" not in f"{error} {error!r}"
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("before", [connected, not_connected])
+async def test_a_short_wait(act: Act, own_server: EmbeddedRedis, configure: Configure, before: Any) -> None:
+    """
+    A send that is to wait less than the timeout does, also where a connection must be opened first.
+    """
+    configure(redis_timeout=20 * SLACK)
+    await before(act)
+
+    with frozen(own_server):
+        async with asyncio.timeout(SLACK):
+            for _ in range(2):
+                with pytest.raises(Unavailable, match=r"within 0\.1 s \(no answer\)"):
+                    await act(lambda socket: socket.to("alice").send("hi", wait=100 * MS))
+
+
+async def test_a_long_wait_leaves_a_deaf_connection(
+    act: Act, own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    A send that is to wait longer than the timeout tries another connection after that, and the message arrives once.
+    """
+    node = Node(own_redis, "n1")
+    node.attach("alice", 3)
+    await act(lambda socket: socket.to("nobody").send("Redis has the script"))
+    answers: list[bytes] = []
+
+    async def keep_the_first(answer: bytes) -> bool:
+        answers.append(answer)
+        if len(answers) == 1:
+            await asyncio.Event().wait()
+        return True
+
+    async with between(own_server.port, keep_the_first) as port:
+        configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=TIMEOUT)
+        delivery = await act(lambda socket: socket.to("alice").send("hi", wait=PATIENCE))
+
+    assert 2 == len(answers)
+    assert (3, [b"hi"]) == (delivery.connections, node.messages())
+    node.hang_up()
+
+
+async def test_a_wait_outlasts_a_full_redis(act: Act, own_server: EmbeddedRedis, own_redis: redis_py.Redis) -> None:
+    """
+    Redis that takes no messages is asked again for as long as the send is to wait; without a wait it is told at once.
+    """
+    own_redis.config_set("maxmemory", 1)
+    with pytest.raises(Unavailable, match="OOM"):
+        await act(send)
+    own_redis.config_resetstat()
+    sending = asyncio.create_task(act(lambda socket: socket.to("alice").send("hi", wait=PATIENCE)))
+    await until(lambda: own_redis.info("errorstats"))
+    own_redis.config_set("maxmemory", 0)
+
+    assert 0 == (await sending).connections
+
+
+@pytest.mark.parametrize(
+    "use", [lambda socket: socket.to(range(10_000)).send("hi"), lambda socket: socket.online(range(10_000))]
+)
+async def test_one_timeout_for_all_batches(act: Act, own_server: EmbeddedRedis, configure: Configure, use: Any) -> None:
+    """
+    What goes to Redis in ten calls has the time of one: a Redis that is slow to answer each does not add up.
+    """
+
+    async def answer_late(_answer: bytes) -> bool:
+        await asyncio.sleep(TIMEOUT / 4)
+        return True
+
+    async with between(own_server.port, answer_late) as port:
+        configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=TIMEOUT)
+        with pytest.raises(Unavailable, match=r"within 0\.5 s"):
+            await act(use)
+
+
+async def test_more_sends_than_may_be_under_way(
+    own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    Of more than 1 000 sends at once the others wait for their turn, and are Unavailable when none comes in time. That
+    says nothing of Redis: the next ones are tried as well.
+    """
+    configure(redis_timeout=PATIENCE)
+    node = Node(own_redis, "n1")
+    node.attach("alice")
+    with frozen(own_server):
+        sending = [asyncio.create_task(socket.to("alice").send(number)) for number in range(1_001)]
+        await asyncio.sleep(0)  # they begin
+        configure(redis_timeout=100 * MS)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=r"within 0\.1 s \(1000 others are under way\)"):
+                await socket.to("alice").send("in vain")
+    deliveries = await asyncio.gather(*sending)
+
+    assert [1] * 1_001 == [delivery.connections for delivery in deliveries]
+    assert sorted(str(number).encode() for number in range(1_001)) == sorted(node.messages())
+    node.hang_up()
+
+
+async def test_a_cancelled_send_gives_its_turn_back(
+    own_server: EmbeddedRedis, own_redis: redis_py.Redis, configure: Configure
+) -> None:
+    """
+    Sends that are cancelled, under way or waiting for their turn, leave room for as many others.
+    """
+    configure(redis_timeout=PATIENCE)
+    with frozen(own_server):
+        sending = [asyncio.create_task(send(socket)) for _ in range(1_500)]
+        await asyncio.sleep(0)  # they begin
+        with pytest.raises(Unavailable, match="others are under way"):
+            await socket.to("alice").send("in vain", wait=100 * MS)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        with pytest.raises(Unavailable, match="no answer"):
+            await socket.to("alice").send("no answer", wait=100 * MS)
+    deliveries = await asyncio.gather(*(send(socket) for _ in range(1_000)))
+
+    assert 1_000 == len(deliveries)

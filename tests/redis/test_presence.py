@@ -2,11 +2,14 @@
 
 import redis as redis_py
 
+from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
+from qrsocket.message import Kind, Message
 from qrsocket.presence.table import (
     Attach,
     Attached,
     Edge,
+    Renewed,
     attach,
     everyone,
     join,
@@ -19,10 +22,16 @@ from qrsocket.presence.table import (
 from tests.conftest import MS, RoundTrip, until
 from tests.redis.conftest import GRACE, LEASE, Node, has_ended, now_ms
 
+DAY_MS = 86_400_000
+
 
 def everything(redis: redis_py.Redis) -> dict[bytes, bytes | None]:
     """All keys with their values, to compare before and after."""
     return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+def is_day(ms: int) -> bool:
+    return DAY_MS - 60_000 < ms <= DAY_MS
 
 
 async def test_join_gives_a_lease(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
@@ -45,9 +54,9 @@ async def test_renew_moves_the_end(roundtrip: RoundTrip, redis: redis_py.Redis, 
     """
     await roundtrip(join(keys, "n1", lease=LEASE))
 
-    assert await roundtrip(renew(keys, "n1", lease=LEASE * 2)) is True
+    assert await roundtrip(renew(keys, "n1", lease=LEASE * 2, grace=GRACE)) is not None
     longer = redis.zscore(keys.nodes, "n1")
-    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is True
+    assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is not None
     shorter = redis.zscore(keys.nodes, "n1")
 
     assert longer is not None
@@ -57,47 +66,61 @@ async def test_renew_moves_the_end(roundtrip: RoundTrip, redis: redis_py.Redis, 
 
 async def test_renew_beats_on_the_own_channel(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
     """
-    Each renewal publishes a heartbeat with the number of the last frame, on the node's own channel only.
+    Each renewal publishes a heartbeat with the number of the last frame and the epoch, on the node's own channel only.
     """
     redis.hset(keys.frames, "n1", "41")
     with redis.pubsub(ignore_subscribe_messages=True) as channel:
         channel.psubscribe(f"{keys.base}channel:*")
         channel.get_message(timeout=1)
-        await roundtrip(join(keys, "n1", lease=LEASE))
+        epoch = await roundtrip(join(keys, "n1", lease=LEASE))
         await roundtrip(join(keys, "n2", lease=LEASE))
-        await roundtrip(renew(keys, "n1", lease=LEASE))
-        await roundtrip(renew(keys, "n2", lease=LEASE))
+        await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
+        await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
 
         beats = [channel.get_message(timeout=1) for _ in range(2)]
 
-    assert [(keys.channel("n1").encode(), b"h\t41\t\n"), (keys.channel("n2").encode(), b"h\t0\t\n")] == [
-        beat and (beat["channel"], beat["data"]) for beat in beats
-    ]
+    assert [
+        (keys.channel("n1").encode(), b"h\t41\t%s\t\n" % epoch.encode()),
+        (keys.channel("n2").encode(), b"h\t0\t%s\t\n" % epoch.encode()),
+    ] == [beat and (beat["channel"], beat["data"]) for beat in beats]
+
+
+async def test_a_renewal_tells_what_redis_has_of_the_node(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    It answers with the epoch and how many audiences and open edges the node has, so that a lost answer is noticed.
+    """
+    node.attach("alice", 3, tell=False)
+    node.attach("bob")
+    node.attach_audience("c:x")
+    second_node.attach("carol", tell=False)
+
+    assert Renewed(node.epoch, claims=1, members=3) == await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
+    assert Renewed(node.epoch, claims=1, members=1) == await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
 
 
 async def test_a_node_that_never_joined_is_fenced(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
     """
     A renewal never makes a node, and without a lease nothing can be attached.
     """
-    assert await roundtrip(renew(keys, "ghost", lease=LEASE)) is False
-    assert Attached(Attach.FENCED, None) == await roundtrip(
-        attach(keys, "ghost", "u:alice", 1, limit=20, grace=GRACE),
-    )
-    assert {} == everything(redis)
+    assert await roundtrip(renew(keys, "ghost", lease=LEASE, grace=GRACE)) is None
+    assert Attached(Attach.FENCED) == await roundtrip(attach(keys, "ghost", "u:alice", 1, limit=20, grace=GRACE))
+    assert [keys.server.encode()] == redis.keys()
 
 
 async def test_a_late_renewal_is_in_time_until_someone_reaps(
     roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    A lease that ended is renewed as long as nobody acted on its end; meanwhile nothing can be attached.
+    While nobody has acted on its end, a node whose lease has ended is a node: it attaches, and renews.
     """
     await roundtrip(join(keys, "n1", lease=1 * MS))
     await until(lambda: has_ended(redis, keys, "n1"))
 
-    assert Attach.FENCED == (await roundtrip(attach(keys, "n1", "u:a", 1, limit=20, grace=GRACE))).status
-    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is True
     assert Attach.OK == (await roundtrip(attach(keys, "n1", "u:a", 1, limit=20, grace=GRACE))).status
+    assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is not None
+    assert not has_ended(redis, keys, "n1")
 
 
 async def test_a_reaped_node_is_fenced(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
@@ -107,12 +130,12 @@ async def test_a_reaped_node_is_fenced(roundtrip: RoundTrip, redis: redis_py.Red
     await roundtrip(join(keys, "n1", lease=LEASE))
     await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
     await roundtrip(join(keys, "n2", lease=LEASE))
-    await roundtrip(renew(keys, "n1", lease=1 * MS))
+    await roundtrip(renew(keys, "n1", lease=1 * MS, grace=GRACE))
     await until(lambda: has_ended(redis, keys, "n1"))
     await roundtrip(reap(keys, "n2", grace=GRACE))
 
-    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is False
-    assert Attached(Attach.FENCED, None) == await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
+    assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is None
+    assert Attached(Attach.FENCED) == await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
     assert ["n2"] == await roundtrip(live_nodes(keys))
     assert set() == await roundtrip(online_of(keys, ["u:alice"]))
 
@@ -130,8 +153,10 @@ async def test_the_first_connection_anywhere_is_the_edge(
     ]
 
     assert first.edge is not None
-    assert Attached(Attach.OK, Edge("u:alice", first.edge.seq, online=True)) == first
-    assert [Attached(Attach.OK, None)] * 3 == more
+    assert Edge("u:alice", first.edge.seq, online=True, attempt=1) == first.edge
+    assert [Attach.OK] * 4 == [attached.status for attached in (first, *more)]
+    assert [None] * 3 == [attached.edge for attached in more]
+    assert [(first.edge.seq, True)] * 4 == [(attached.seq, attached.online) for attached in (first, *more)]
 
 
 async def test_the_count_is_absolute(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
@@ -162,9 +187,13 @@ async def test_offline_is_told_when_the_last_node_lets_go(
     repeated = await roundtrip(attach(keys, "n2", "u:alice", 0, limit=20, grace=0))
 
     assert came is not None
-    assert Attached(Attach.OK, None) == left_one == repeated
     assert {"u:alice"} == still_online
-    assert Attached(Attach.OK, Edge("u:alice", came.seq + 1, online=False)) == left_both
+    assert [None, Edge("u:alice", came.seq + 1, online=False), None] == [
+        attached.edge for attached in (left_one, left_both, repeated)
+    ]
+    assert [(came.seq, True), (came.seq + 1, False), (came.seq + 1, False)] == [
+        (attached.seq, attached.online) for attached in (left_one, left_both, repeated)
+    ]
     assert set() == await roundtrip(online_of(keys, ["u:alice"]))
     assert [] == redis.keys(keys.route("*")) + redis.keys(keys.members("*"))
 
@@ -178,6 +207,7 @@ async def test_edges_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node,
     for count in (1, 0) * 3:
         attached = await roundtrip(attach(node.keys, "n1", "u:alice", count, limit=20, grace=0))
         edges.append(attached.edge)
+        node.tell(attached.edge)
 
     assert None not in edges
     first = edges[0]
@@ -188,17 +218,59 @@ async def test_edges_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node,
 
 async def test_the_state_is_kept_for_a_day(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
     """
-    What was last told is kept while the user is online, and for a day after: no key of a user stays for ever.
+    What was last decided, and the position, are kept while the user is online, and for a day after: no key of a user
+    stays for ever.
+    """
+    kept = (node.keys.state("u:alice"), node.keys.position("u:alice"))
+    node.attach("alice")
+    while_online = [redis.pttl(key) for key in kept]
+    node.tell((await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=0))).edge)
+    after = [redis.pttl(key) for key in kept]
+    left = {key for key in redis.scan_iter() if redis.pttl(key) == -1}
+    node.attach("alice")
+    back = [redis.pttl(key) for key in kept]
+
+    assert ([-1, -1], [-1, -1]) == (while_online, back)
+    assert [True, True] == [is_day(ms) for ms in after], after
+    assert {key.encode() for key in (node.keys.nodes, node.keys.server)} == left
+
+
+async def test_a_position_is_kept_as_long_as_one_node_has_the_user(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    The position expires only once the last node has let go, also if that was reaped; and not while a grace lasts.
     """
     node.attach("alice")
-    while_online = redis.pttl(node.keys.state("u:alice"))
-    await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=0))
-    after = redis.pttl(node.keys.state("u:alice"))
-    node.attach("alice")
-    back = redis.pttl(node.keys.state("u:alice"))
+    second_node.attach("alice")
+    lasting = [redis.pttl(keys.position("u:alice"))]
+    await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=GRACE))
+    lasting.append(redis.pttl(keys.position("u:alice")))
+    second_node.end_lease()
+    await roundtrip(reap(keys, "n1", grace=GRACE))
 
-    assert (-1, -1) == (while_online, back)
-    assert 86_000_000 < after <= 86_400_000
+    assert [-1, -1] == lasting
+    assert is_day(redis.pttl(keys.position("u:alice")))
+
+
+async def test_the_first_number_is_the_clocks_again_when_all_was_forgotten(
+    roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    A user whose state has expired begins with a number above all earlier ones.
+    """
+    came = node.attach("alice").edge
+    went = node.attach("alice", 0, grace=0).edge
+    assert went is not None
+    redis.delete(keys.state("u:alice"))
+    before = await until(lambda: now_ms(redis) >= went.seq and now_ms(redis))
+    back = (await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))).edge
+
+    assert came is not None
+    assert back is not None
+    assert (True, 1) == (back.online, back.attempt)
+    assert back.seq > before
+    assert came.seq < went.seq < back.seq
 
 
 async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
@@ -210,9 +282,27 @@ async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: 
     waiting = redis.zrange(node.keys.grace, 0, -1)
     came = await roundtrip(attach(node.keys, "n1", "u:alice", 1, limit=20, grace=LEASE))
 
-    assert Attached(Attach.OK, None) == went == came
+    assert (None, None) == (went.edge, came.edge)
+    assert (True, True) == (went.online, came.online)
+    assert went.seq == came.seq
     assert [b"u:alice"] == waiting
     assert [] == redis.zrange(node.keys.grace, 0, -1)
+
+
+async def test_a_grace_that_is_cut_short_is_over(
+    roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Who is in a grace, and is said to be gone at once, is told as gone, and is waited for no longer.
+    """
+    node.attach("alice")
+    node.attach("alice", 0, grace=LEASE)
+    waiting = redis.zcard(keys.grace)
+    gone = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
+
+    assert 1 == waiting
+    assert gone.edge is not None
+    assert 0 == redis.zcard(keys.grace)
 
 
 async def test_the_limit_counts_all_nodes(
@@ -231,7 +321,7 @@ async def test_the_limit_counts_all_nodes(
     ]
 
     assert Attach.OK == full.status
-    assert [Attached(Attach.LIMIT, None)] * 2 == over
+    assert [Attached(Attach.LIMIT)] * 2 == over
     assert before == everything(redis)
 
 
@@ -242,7 +332,7 @@ async def test_the_limit_of_one_node_alone(roundtrip: RoundTrip, node: Node, red
     before = everything(redis)
     refused = await roundtrip(attach(keys, "n1", "u:alice", 4, limit=3, grace=GRACE))
 
-    assert Attached(Attach.LIMIT, None) == refused
+    assert Attached(Attach.LIMIT) == refused
     assert before == everything(redis)
 
 
@@ -263,15 +353,38 @@ async def test_a_connection_without_a_user_is_no_edge(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    Connections without a user are routed to like users, and have no hooks, no state and no grace.
+    Connections without a user are routed to like users, and have no hooks, no state, no grace; when one has gone, what
+    was sent to it is not kept, since it never comes back.
     """
     came = await roundtrip(attach(keys, "n1", "c:x", 1, limit=1, grace=GRACE))
     online = await roundtrip(online_of(keys, ["c:x", "u:x"]))
+    await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), "m1", ["c:x"]))
+    kept = redis.exists(keys.position("c:x"), keys.stream("c:x"))
+    redis.delete(keys.sent("m1"), keys.frames)
     went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
 
-    assert Attached(Attach.OK, None) == came == went
+    assert [(Attach.OK, 0, False, None)] * 2 == [
+        (attached.status, attached.seq, attached.online, attached.edge) for attached in (came, went)
+    ]
     assert {"c:x"} == online
-    assert [keys.nodes.encode()] == redis.keys()
+    assert 2 == kept
+    assert {keys.nodes.encode(), keys.server.encode()} == set(redis.keys())
+
+
+async def test_what_was_sent_to_a_connection_of_a_dead_node_goes_with_it(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    Reaping a node drops the streams of its connections without a user, and keeps those of its users.
+    """
+    for audience in ("c:x", "u:alice"):
+        node.attach_audience(audience)
+        await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), f"to {audience}", [audience]))
+    node.end_lease()
+    await roundtrip(reap(keys, "n2", grace=0))
+
+    assert 0 == redis.exists(keys.position("c:x"), keys.stream("c:x"))
+    assert 2 == redis.exists(keys.position("u:alice"), keys.stream("u:alice"))
 
 
 async def test_online_answers_for_many(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
@@ -309,14 +422,14 @@ async def test_nobody_is_online_in_an_empty_redis(roundtrip: RoundTrip, keys: Ke
 
 async def test_a_node_without_users_leaves_at_once(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
     """
-    A node that has detached all leaves no trace, and its renewal is fenced.
+    A node that has detached all leaves no trace of itself, and its renewal is fenced.
     """
     await roundtrip(join(keys, "n1", lease=LEASE))
     redis.hset(keys.frames, "n1", "5")
     await roundtrip(leave(keys, "n1"))
 
-    assert {} == everything(redis)
-    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is False
+    assert [keys.server.encode()] == redis.keys()
+    assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is None
 
 
 async def test_a_node_that_leaves_users_behind_is_reaped_next(

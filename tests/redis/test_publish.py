@@ -1,15 +1,25 @@
 """Publishing: to the nodes of the route and to no other, once for each message id, and whole."""
 
+from typing import Any
+
 import pytest
 import redis as redis_py
 
-from qrsocket.fanout.publish import REMEMBER_ID_MS, Frame, Routed, answer_probe, probe, publish
+from qrsocket.fanout.history import read, tops
+from qrsocket.fanout.publish import REMEMBER, Frame, Routed, answer_probe, probe, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Close, Kind, Message
+from qrsocket.position import Position
 from tests.conftest import RoundTrip
 from tests.redis.conftest import Node
 
 HELLO = Message(Kind.TEXT, b'{"text":"hello"}')
+
+
+def seen(frame: Frame) -> tuple[Any, ...]:
+    """What a frame says, but for epoch and offsets, which begin with the clock."""
+    audiences = tuple(audience for audience, _ in frame.recipients)
+    return frame.kind, frame.number, frame.message_id, audiences, frame.payload
 
 
 async def test_a_message_goes_to_the_nodes_of_its_users(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
@@ -23,13 +33,13 @@ async def test_a_message_goes_to_the_nodes_of_its_users(roundtrip: RoundTrip, no
     routed = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice", "u:bob", "u:nobody"]))
 
     assert Routed(6, frozenset({"n1", "n2"})) == routed
-    assert [Frame(Kind.TEXT, 1, "m1", ("u:alice", "u:bob"), HELLO.payload)] == node.frames()
-    assert [Frame(Kind.TEXT, 1, "m1", ("u:bob",), HELLO.payload)] == second_node.frames()
+    assert [(Kind.TEXT, 1, "m1", ("u:alice", "u:bob"), HELLO.payload)] == [seen(frame) for frame in node.frames()]
+    assert [(Kind.TEXT, 1, "m1", ("u:bob",), HELLO.payload)] == [seen(frame) for frame in second_node.frames()]
 
 
 async def test_a_message_to_nobody(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
     """
-    A user who is offline costs no frame; a node without the user hears nothing.
+    A user who is offline costs no frame; a node without the user hears nothing. The message is kept all the same.
     """
     second_node.attach("bob")
 
@@ -37,6 +47,8 @@ async def test_a_message_to_nobody(roundtrip: RoundTrip, node: Node, second_node
     assert Routed(1, frozenset({"n2"})) == await roundtrip(publish(node.keys, HELLO, "m2", ["u:bob"]))
     assert [] == node.frames()
     assert ["m2"] == [frame.message_id for frame in second_node.frames()]
+    missed = await roundtrip(read(node.keys, "u:nobody", Position(node.epoch, 0)))
+    assert [HELLO] == [entry.message for entry in missed.entries]
 
 
 async def test_the_same_id_is_sent_once(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
@@ -45,13 +57,16 @@ async def test_the_same_id_is_sent_once(roundtrip: RoundTrip, node: Node, redis:
     """
     node.attach("alice", 2)
     first = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
+    top = await roundtrip(tops(node.keys, ["u:alice"]))
     node.attach("alice", 5)
     again = await roundtrip(publish(node.keys, Message(Kind.TEXT, b"other"), "m1", ["u:alice"]))
     remembered_ms = redis.pttl(node.keys.sent("m1"))
 
     assert Routed(2, frozenset({"n1"})) == first == again
     assert [HELLO.payload] == node.messages()
-    assert REMEMBER_ID_MS == 300_000
+    assert top == await roundtrip(tops(node.keys, ["u:alice"]))
+    assert 1 == redis.xlen(node.keys.stream("u:alice"))
+    assert REMEMBER == 300
     assert 290_000 < remembered_ms <= 300_000
 
 
@@ -65,6 +80,23 @@ async def test_an_id_sent_to_nobody_is_remembered_too(roundtrip: RoundTrip, node
 
     assert Routed(0, frozenset()) == first == again
     assert [] == node.frames()
+
+
+async def test_a_frame_says_where_its_message_is_kept(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
+    """
+    A frame has the epoch, and for each recipient the offset that the message has in that user's stream.
+    """
+    node.attach("alice")
+    second_node.attach("bob")
+    for number, users in enumerate([["u:alice"], ["u:alice", "u:bob"]]):
+        await roundtrip(publish(node.keys, HELLO, f"m{number}", users))
+    top = await roundtrip(tops(node.keys, ["u:alice", "u:bob"]))
+
+    alice, bob = top["u:alice"].offset, top["u:bob"].offset
+    assert [(("u:alice", alice - 1),), (("u:alice", alice),)] == [frame.recipients for frame in node.frames()]
+    frames = second_node.frames()
+    assert [(("u:bob", bob),)] == [frame.recipients for frame in frames]
+    assert [node.epoch] == [frame.epoch for frame in frames]
 
 
 async def test_frames_are_numbered_by_node(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
@@ -111,7 +143,7 @@ async def test_a_payload_arrives_untouched(roundtrip: RoundTrip, node: Node, kin
     node.attach("alice")
     await roundtrip(publish(node.keys, Message(kind, payload), "m1", ["u:alice"]))
 
-    assert [Frame(kind, 1, "m1", ("u:alice",), payload)] == node.frames()
+    assert [(kind, 1, "m1", ("u:alice",), payload)] == [seen(frame) for frame in node.frames()]
 
 
 async def test_an_odd_user_id_arrives_whole(roundtrip: RoundTrip, node: Node) -> None:
@@ -125,7 +157,7 @@ async def test_an_odd_user_id_arrives_whole(roundtrip: RoundTrip, node: Node) ->
     routed = await roundtrip(publish(node.keys, HELLO, "m1", [f"u:{user}" for user in users]))
 
     assert Routed(len(users), frozenset({"n1"})) == routed
-    assert [tuple(f"u:{user}" for user in users)] == [frame.audiences for frame in node.frames()]
+    assert [tuple(f"u:{user}" for user in users)] == [seen(frame)[3] for frame in node.frames()]
 
 
 async def test_a_thousand_recipients_are_one_frame_a_node(roundtrip: RoundTrip, node: Node) -> None:
@@ -137,7 +169,7 @@ async def test_a_thousand_recipients_are_one_frame_a_node(roundtrip: RoundTrip, 
         node.attach(number)
 
     assert Routed(1_000, frozenset({"n1"})) == await roundtrip(publish(node.keys, HELLO, "m1", users))
-    assert [users] == [list(frame.audiences) for frame in node.frames()]
+    assert [users] == [list(seen(frame)[3]) for frame in node.frames()]
 
 
 async def test_another_application_hears_nothing(roundtrip: RoundTrip, node: Node) -> None:
@@ -161,7 +193,7 @@ async def test_a_probe_reaches_a_node_and_comes_back(roundtrip: RoundTrip, node:
     await roundtrip(answer_probe(node.keys, "n2", "p1"))
 
     assert 1 == listeners
-    assert [Frame(Kind.PROBE, 0, "p1", (), b"")] == frames
+    assert [Frame(Kind.PROBE, 0, "", "p1", (), b"")] == frames
     assert [b"n2", b"n1"] == redis.lrange(node.keys.probe("p1"), 0, -1)
     assert 50 < redis.ttl(node.keys.probe("p1")) <= 60
 
@@ -173,7 +205,10 @@ async def test_a_probe_of_a_deaf_node(roundtrip: RoundTrip, keys: Keys) -> None:
     assert 0 == await roundtrip(probe(keys, "ghost", "p1"))
 
 
-@pytest.mark.parametrize("data", [b"", b"the end", b"x\t1\tm\t\n", b"t\tone\tm\n", b"t\t1\n", b"t\t1\t\xff\n"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"the end", b"x\t1\te\tm\n", b"t\tone\te\tm\n", b"t\t1\te\n", b"t\t1\te\t\xff\n", b"t\t1\te\tm\tu:a\tx\n"],
+)
 def test_what_is_no_frame_is_refused(data: bytes) -> None:
     """
     Anything else on a channel raises ValueError, so that the relay can drop it.

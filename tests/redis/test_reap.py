@@ -1,11 +1,12 @@
 """What becomes of the users of a dead node: emptied by the others, in small steps, each user told once."""
 
 from collections import Counter
+from dataclasses import replace
 
 import redis as redis_py
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, attach, everyone, join, leave, reap, renew
+from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, attach, claims, everyone, join, leave, reap, renew
 from tests.conftest import RoundTrip, until
 from tests.redis.conftest import GRACE, LEASE, Node, now_ms
 
@@ -80,6 +81,43 @@ async def test_many_users_are_reaped_in_batches(
     assert [] == trace_of(redis, "n1")
 
 
+async def test_what_a_dead_node_had_to_tell_comes_in_batches(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    25 open edges of a dead node, whose users are elsewhere by now, take three calls of at most 10.
+    """
+    edges = set()
+    for number in range(25):
+        edges.add(node.attach(number, tell=False).edge)
+        second_node.attach(number)
+        node.attach(number, 0)
+    node.end_lease()
+
+    steps = [await roundtrip(reap(keys, "n2", grace=0, batch=10)) for _ in range(4)]
+
+    assert [(10, True), (10, True), (5, False), (0, False)] == [(len(step.edges), step.more) for step in steps]
+    assert {replace(edge, attempt=2) for edge in edges if edge} == {edge for step in steps for edge in step.edges}
+    assert [] == trace_of(redis, "n1")
+
+
+async def test_the_edges_of_a_lost_answer_are_still_the_reapers(
+    roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
+) -> None:
+    """
+    An answer that never came is not given again, but its edges are counted by the renewal, and may be read.
+    """
+    node.attach("alice")
+    node.end_lease()
+    lost = await roundtrip(reap(keys, "n2", grace=0))
+
+    assert NOTHING == await roundtrip(reap(keys, "n2", grace=0))
+    renewed = await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
+    assert renewed is not None
+    assert 1 == renewed.claims
+    assert lost.edges == await roundtrip(claims(keys, "n2"))
+
+
 async def test_exactly_one_batch_asks_for_no_more(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
@@ -99,24 +137,30 @@ async def test_a_reaper_may_die_half_way(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    What one reaper has begun another ends, and then empties the first reaper as well.
+    What one reaper has begun another ends, and then empties the first reaper as well. What that had told is not told
+    again; what it had still to tell comes once more, as another attempt.
     """
     for number in range(15):
         node.attach(number)
     second_node.attach("reaper's own")
     node.end_lease()
     begun = await roundtrip(reap(keys, "n2", grace=0, batch=10))
+    told, untold = begun.edges[:4], begun.edges[4:]
+    for edge in told:
+        second_node.tell(edge)
     second_node.end_lease()
     await roundtrip(join(keys, "n3", lease=LEASE))
 
-    edges, more = list(begun.edges), True
+    edges: list[Edge] = []
+    more = True
     while more:
         step = await roundtrip(reap(keys, "n3", grace=0, batch=10))
         edges += step.edges
         more = step.more
 
+    assert {replace(edge, attempt=2) for edge in untold} == {edge for edge in edges if edge.attempt == 2}
     assert Counter([*(f"u:{number}" for number in range(15)), "u:reaper's own"]) == Counter(
-        edge.audience for edge in edges
+        edge.audience for edge in (*told, *edges)
     )
     assert [] == trace_of(redis, "n1") + trace_of(redis, "n2")
 
@@ -231,4 +275,4 @@ async def test_a_node_that_left_is_not_renewed(roundtrip: RoundTrip, node: Node,
     node.attach("alice")
     await roundtrip(leave(node.keys, "n1"))
 
-    assert await roundtrip(renew(node.keys, "n1", lease=LEASE)) is False
+    assert await roundtrip(renew(node.keys, "n1", lease=LEASE, grace=GRACE)) is None

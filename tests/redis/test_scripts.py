@@ -14,6 +14,7 @@ from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.presence.table import (
     Attach,
+    acknowledge,
     attach,
     everyone,
     join,
@@ -31,7 +32,7 @@ HELLO = Message(Kind.TEXT, b"hello")
 
 EACH: dict[str, Callable[[Keys], Call[Any]]] = {
     "join": lambda keys: join(keys, "n9", lease=LEASE),
-    "renew": lambda keys: renew(keys, "n1", lease=LEASE),
+    "renew": lambda keys: renew(keys, "n1", lease=LEASE, grace=GRACE),
     "attach": lambda keys: attach(keys, "n1", "u:alice", 1, limit=20, grace=GRACE),
     "reap": lambda keys: reap(keys, "n1", grace=GRACE),
     "online": lambda keys: online_of(keys, ["u:alice"]),
@@ -86,7 +87,7 @@ async def test_an_error_of_a_script_is_not_hidden(roundtrip: RoundTrip) -> None:
     A script that is wrong raises Redis' own error: that is a bug, and Redis is not unavailable.
     """
     with pytest.raises(ResponseError, match=r"[Uu]nknown (Redis )?command"):
-        await roundtrip(script_call(Script("return redis.call('nonsense')"), [], [], int))
+        await roundtrip(script_call(Script("return redis.call('nonsense')"), ["x"], [], int))
 
 
 @pytest.fixture
@@ -113,18 +114,19 @@ async def test_presence_goes_on_when_redis_is_full(
     full_redis()
 
     await roundtrip(join(keys, "n1", lease=LEASE))
-    assert await roundtrip(renew(keys, "n1", lease=LEASE)) is True
+    assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is not None
     came = await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))
     assert {"u:alice", "u:bob"} == await roundtrip(everyone(keys))
-    await roundtrip(renew(keys, "dead", lease=1 * MS))
+    await roundtrip(renew(keys, "dead", lease=1 * MS, grace=GRACE))
     await until(lambda: has_ended(own_redis, keys, "dead"))
     reaped = await roundtrip(reap(keys, "n1", grace=0))
     assert {"u:alice"} == await roundtrip(online_of(keys, ["u:alice", "u:bob"]))
+    assert came.edge is not None
+    await roundtrip(acknowledge(keys, "n1", came.edge))
     went = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
     await roundtrip(leave(keys, "n1"))
 
     assert (Attach.OK, Attach.OK) == (came.status, went.status)
-    assert came.edge is not None
     assert went.edge is not None
     assert ["u:bob"] == [edge.audience for edge in reaped.edges]
     assert [] == await roundtrip(live_nodes(keys))

@@ -20,7 +20,8 @@ from qrsocket import (
     authenticated,
     sync,
 )
-from qrsocket.context import Context, running_for
+from qrsocket.context import Context, TaskRun, running_for
+from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keyspace
 from qrsocket.message import Close, Kind
 from qrsocket.settings import get_settings
@@ -31,6 +32,10 @@ from tests.redis.conftest import Act, NewNode, Node, no_command_reaches
 @dataclass
 class Row:
     id: UUID
+
+
+def audiences(frame: Frame) -> tuple[str, ...]:
+    return tuple(audience for audience, _ in frame.recipients)
 
 
 async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: Node) -> None:
@@ -48,7 +53,7 @@ async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: 
     assert (3, 2) == (delivery.connections, delivery.nodes)
     for frames in (node.frames(), second_node.frames()):
         assert [(delivery.message_id, ("u:alice",), b'{"n":1}')] == [
-            (frame.message_id, frame.audiences, frame.payload) for frame in frames
+            (frame.message_id, audiences(frame), frame.payload) for frame in frames
         ]
 
 
@@ -62,7 +67,7 @@ async def test_send_goes_to_the_connection_where_there_is_no_user(act: Act, node
         delivery = await act(lambda socket: socket.send("hi"))
 
     assert (1, 1) == (delivery.connections, delivery.nodes)
-    assert [("c:c1",)] == [frame.audiences for frame in node.frames()]
+    assert [("c:c1",)] == [audiences(frame) for frame in node.frames()]
 
 
 async def test_to_names_anyone(act: Act, node: Node) -> None:
@@ -85,7 +90,7 @@ async def test_to_names_anyone(act: Act, node: Node) -> None:
         (b"to a number", ("u:42",)),
         (b"to many", ("u:alice", "u:carol", f"u:{uuid}")),
         (b"to a generator", ("u:alice", "u:carol")),
-    ] == [(frame.payload, frame.audiences) for frame in node.frames()]
+    ] == [(frame.payload, audiences(frame)) for frame in node.frames()]
 
 
 async def test_nobody_online_is_falsy(act: Act, node: Node) -> None:
@@ -200,7 +205,7 @@ async def test_close_of_a_user(act: Act, node: Node, second_node: Node) -> None:
     assert (3, 2) == (delivery.connections, delivery.nodes)
     for frames in (node.frames(), second_node.frames()):
         assert [(Kind.CLOSE, ("u:alice",), Close(4101, "bye"))] == [
-            (frame.kind, frame.audiences, Close.from_payload(frame.payload)) for frame in frames
+            (frame.kind, audiences(frame), Close.from_payload(frame.payload)) for frame in frames
         ]
 
 
@@ -225,7 +230,7 @@ async def test_close_of_the_current_connection(
         await act(lambda socket: socket.close(4000, "why"))
 
     assert [(Kind.CLOSE, (audience,), Close(4000, "why", connection))] == [
-        (frame.kind, frame.audiences, Close.from_payload(frame.payload)) for frame in node.frames()
+        (frame.kind, audiences(frame), Close.from_payload(frame.payload)) for frame in node.frames()
     ]
 
 
@@ -245,6 +250,26 @@ REFUSED = [
     pytest.param(lambda socket: socket.to(None).send("hi"), InvalidUserId, id="None"),
     pytest.param(lambda socket: socket.to(["a", True]).send("hi"), InvalidUserId, id="a bool among ids"),
     pytest.param(lambda socket: socket.is_online("a\nb"), InvalidUserId, id="control character"),
+    *(
+        pytest.param(
+            lambda socket, id=id: socket.to("a").send("hi", message_id=id), ValueError, id=f"message id: {why}"
+        )
+        for id, why in [
+            ("", "empty"),
+            ("x" * 201, "201 bytes"),
+            ("ü" * 101, "202 bytes"),
+            ("a\tb", "tab"),
+            ("a\n", "line end"),
+            ("\x7f", "delete"),
+            ("\ud800", "half a surrogate pair"),
+            (7, "number"),
+            (b"m1", "bytes"),
+        ]
+    ),
+    *(
+        pytest.param(lambda socket, wait=wait: socket.to("a").send("hi", wait=wait), ValueError, id=f"wait {wait}")
+        for wait in (0, -1.0, float("nan"), float("inf"))
+    ),
     pytest.param(lambda socket: socket.to("a").close(1001), ValueError, id="close code of browsers"),
     pytest.param(lambda socket: socket.to("a").close(1000, "x" * 124), ValueError, id="long reason"),
 ]
@@ -300,7 +325,7 @@ async def test_10_000_recipients_in_one_send(act: Act, node: Node) -> None:
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
     assert {str(number) for number in range(9_990, 10_000)} == online
-    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [frame.audiences for frame in node.frames()]
+    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [audiences(frame) for frame in node.frames()]
 
 
 async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
@@ -314,7 +339,7 @@ async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
     frames = node.frames()
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
-    assert [4, 4, 2] == [len(frame.audiences) for frame in frames]
+    assert [4, 4, 2] == [len(audiences(frame)) for frame in frames]
     assert 3 == len({frame.message_id for frame in frames})
 
 
@@ -332,7 +357,7 @@ async def test_three_shards(act: Act, configure: Configure, new_node: NewNode) -
     delivery = await act(lambda socket: socket.to([*users, "nobody"]).send("hi"))
     online = await act(lambda socket: socket.online())
     asked = await act(lambda socket: socket.online([*users, "nobody"]))
-    received = [audience for node in nodes for frame in node.frames() for audience in frame.audiences]
+    received = [audience for node in nodes for frame in node.frames() for audience in audiences(frame)]
 
     assert (30, 1) == (delivery.connections, delivery.nodes)
     assert set(users) == online == asked
@@ -399,3 +424,202 @@ async def test_an_eager_task_may_block(node: Node) -> None:
         delivery = sync.socket.send("hi")
 
     assert (1, [b"hi"]) == (delivery.connections, node.messages())
+
+
+NAMES = ["m1", "x" * 200, "ü" * 100, "order 7: shipped?", "=m1", "a:1", "7f.1"]
+
+
+@pytest.mark.parametrize("id", NAMES, ids=lambda id: id[:20])
+async def test_a_message_with_an_id_is_sent_once(act: Act, node: Node, id: str) -> None:
+    """
+    The same id again returns the same Delivery, under the id as it was given, and nothing is sent.
+    """
+    node.attach("alice", 2)
+    first = await act(lambda socket: socket.to("alice").send("hi", message_id=id))
+    node.attach("alice", 3)
+    with running_for(Context(user="alice")):
+        again = await act(lambda socket: socket.send("hi, said otherwise", message_id=id))
+
+    assert (id, 2, 1) == (first.message_id, first.connections, first.nodes)
+    assert first == again
+    assert [b"hi"] == node.messages()
+
+
+async def test_an_id_is_known_to_both_colours(node: Node) -> None:
+    """
+    What async code has sent is not sent again by blocking code.
+    """
+    node.attach("alice")
+    first = await qrsocket.socket.to("alice").send("hi", message_id="m1")
+    again = await asyncio.to_thread(sync.socket.to("alice").send, "hi", message_id="m1")
+
+    assert first == again
+    assert [b"hi"] == node.messages()
+
+
+async def test_an_id_is_for_its_recipients(act: Act, node: Node) -> None:
+    """
+    The same id for someone else is another message, which is not lost; the order of the recipients does not matter.
+    """
+    for user in ("alice", "bob", "carol"):
+        node.attach(user)
+    named: list[Any] = ["alice", "bob", ["alice", "carol"], ["carol", "alice"], "alice"]
+    for users in named:
+        await act(lambda socket, users=users: socket.to(users).send("hi", message_id="m1"))  # type: ignore[misc]
+
+    assert [("u:alice",), ("u:bob",), ("u:alice", "u:carol")] == [audiences(frame) for frame in node.frames()]
+
+
+async def test_an_id_never_meets_another(act: Act, node: Node) -> None:
+    """
+    An id that looks like one of ours, of a task's or of a batch is none.
+    """
+    users = [str(number) for number in range(1_001)]
+    run = TaskRun("task", 300)
+    node.attach("1")
+    with running_for(Context(task_run=run)):
+        of_task = await act(lambda socket: socket.to(users).send("hi"))
+    ours = await act(lambda socket: socket.to(users).send("hi"))
+    frames = node.frames()
+    looking_alike = [of_task.message_id, ours.message_id, *(frame.message_id for frame in frames), "m1", "m1.1"]
+    node.attach_audience("u:999")  # in the last batch of all
+    sent = [
+        await act(lambda socket, id=id: socket.to(users).send("hi", message_id=id))  # type: ignore[misc]
+        for id in sorted(set(looking_alike))
+    ]
+    named = [frame.message_id for frame in node.frames()]
+    again = [
+        await act(lambda socket, id=id: socket.to(users).send("hi", message_id=id))  # type: ignore[misc]
+        for id in (*named, *(f"{id}.1" for id in named))
+    ]
+
+    assert [1, 1] == [of_task.connections, ours.connections]
+    assert {2} == {delivery.connections for delivery in (*sent, *again)}
+
+
+async def test_many_recipients_under_one_id(act: Act, node: Node) -> None:
+    """
+    2 500 users named in any order, as a set is in another process, are each sent to once under one id.
+    """
+    users = [str(number) for number in range(2_500)]
+    for user in users[::250]:
+        node.attach(user)
+
+    first = await act(lambda socket: socket.to(users).send("hi", message_id="m1"))
+    again = await act(lambda socket: socket.to(reversed(users)).send("hi", message_id="m1"))
+    sent_to = sorted(audience for frame in node.frames() for audience in audiences(frame))
+
+    assert (10, first) == (first.connections, again)
+    assert sorted(f"u:{user}" for user in users[::250]) == sent_to
+
+
+def task_run(id: str = "4f1c", remember: float = 3_900.0) -> Context:
+    return Context(user="alice", task_run=TaskRun(id, remember))
+
+
+@pytest.mark.parametrize("id", ["4f1c", "import 7\n", "ü" * 300, "=m1"], ids=["uuid", "with a line end", "long", "odd"])
+async def test_a_task_that_is_run_again_repeats_nothing(act: Act, node: Node, id: str) -> None:
+    """
+    What a run has sent, the next run of the same task does not send again; it gets the same Delivery. The order of the
+    recipients does not matter.
+    """
+    node.attach("alice")
+    node.attach("bob")
+
+    async def run(*users: str) -> list[Any]:
+        with running_for(task_run(id)):
+            return [
+                await act(lambda socket: socket.send("one")),
+                await act(lambda socket: socket.send("one")),
+                await act(lambda socket: socket.to(users).send({"two": 2})),
+                await act(lambda socket: socket.close()),
+            ]
+
+    first, second = await run("bob", "alice"), await run("alice", "bob")
+
+    assert first == second
+    assert 4 == len({delivery.message_id for delivery in first})
+    assert [b"one", b"one", b'{"two":2}', Close(1000, "").to_message().payload] == node.messages()
+
+
+async def test_a_task_that_takes_another_path_loses_nothing(act: Act, node: Node) -> None:
+    """
+    The n-th message of a run is sent when that of the run before was another, in text, in kind or in recipients.
+    """
+    node.attach("alice")
+    node.attach("bob")
+
+    async def run(use: Any) -> Any:
+        with running_for(task_run()):
+            return await act(use)
+
+    for use in (
+        lambda socket: socket.send("1"),
+        lambda socket: socket.send("2"),
+        lambda socket: socket.send(b"2"),
+        lambda socket: socket.to("bob").send("1"),
+        lambda socket: socket.send("1"),
+    ):
+        await run(use)
+
+    assert [("t", b"1"), ("t", b"2"), ("b", b"2"), ("t", b"1")] == [
+        (frame.kind, frame.payload) for frame in node.frames()
+    ]
+
+
+async def test_another_task_sends_the_same(act: Act, node: Node) -> None:
+    """
+    Two tasks, and code outside of tasks, send the same to the same user, and each arrives.
+    """
+    node.attach("alice")
+    for context in (task_run("1"), task_run("2"), Context(user="alice"), Context(user="alice")):
+        with running_for(context):
+            await act(lambda socket: socket.send("hi"))
+
+    assert [b"hi"] * 4 == node.messages()
+
+
+async def test_a_message_id_takes_no_number_of_a_task(act: Act, node: Node) -> None:
+    """
+    In a task an id that is given counts, also when the task is run again, and the other messages are numbered
+    without it.
+    """
+    node.attach("alice")
+    for names in (["m1", None], [None, "m1"]):
+        with running_for(task_run()):
+            for id in names:
+                await act(lambda socket, id=id: socket.send("hi", message_id=id))  # type: ignore[misc]
+
+    assert [b"hi"] * 2 == node.messages()
+
+
+async def test_messages_of_a_task_are_numbered_as_they_are_written(node: Node) -> None:
+    """
+    Awaited in another order, or all at once, the messages of a run are the same.
+    """
+    node.attach("alice")
+    with running_for(task_run()):
+        first, second = qrsocket.socket.send("1"), qrsocket.socket.send("2")
+        await second
+        await first
+    with running_for(task_run()):
+        await asyncio.gather(*(qrsocket.socket.send(text) for text in ("1", "2", "3")))
+
+    assert [b"2", b"1", b"3"] == node.messages()
+
+
+@pytest.mark.parametrize(
+    ("context", "seconds"), [(Context(user="alice"), 300), (task_run(), 3_900), (task_run(remember=10), 300)]
+)
+@pytest.mark.parametrize("id", [None, "m1"])
+async def test_how_long_an_id_is_known(
+    act: Act, node: Node, redis: redis_py.Redis, context: Context, seconds: int, id: str | None
+) -> None:
+    """
+    For 300 s, and in a task for as long as it may be run again.
+    """
+    with running_for(context):
+        await act(lambda socket: socket.send("hi", message_id=id))
+    (key,) = redis.keys(node.keys.sent("*"))
+
+    assert seconds - 10 < redis.ttl(key) <= seconds

@@ -34,7 +34,8 @@ async def awaits(row: Row, anything: Any) -> Delivery:
     delivery = await socket.send({"any": "thing"})
     connections: int = delivery.connections
     await socket.send(anything)
-    await socket.send(b"bytes")
+    await socket.send(b"bytes", message_id="m1", wait=5)
+    await socket.to(7).send("hi", message_id=f"order-{connections}-shipped", wait=0.5)
     await socket.to("alice").send(Progress(done=connections))
     await socket.to([1, "two", UUID(int=3), row, User("four")]).send("hi")
     await socket.to(number for number in range(3)).close(4101, "revoked")
@@ -51,10 +52,12 @@ async def awaits(row: Row, anything: Any) -> Delivery:
 
 def blocks(row: Row) -> Delivery:
     blocking.to([row, "alice"]).send({"any": "thing"})
+    blocking.send("hi", message_id=None, wait=None)
+    repeated: Delivery = blocking.to(7).send("hi", message_id="m1", wait=0.5)
     blocking.close()
     online: bool = blocking.is_online(row)
     ids: set[str] = blocking.online(["alice", 2])
-    print(online, ids)
+    print(online, ids, repeated)
     return blocking.send("hi")
 
 

@@ -57,6 +57,19 @@ def sends_another_type_blocking() -> None:
     blocking_profiles.to("alice").send({})  # wrong
 
 
+async def names_messages_wrongly() -> None:
+    await socket.send("hi", message_id=7)  # wrong
+    await socket.to("alice").send("hi", "m1")  # wrong
+    await socket.to("alice").send("hi", wait="5")  # wrong
+    await socket.close(wait=5)  # wrong
+
+
+def names_messages_wrongly_blocking() -> None:
+    blocking.send("hi", message_id=b"m1")  # wrong
+    blocking.to("alice").send("hi", "m1")  # wrong
+    blocking.to("alice").close(message_id="m1")  # wrong
+
+
 def names_nobody() -> None:
     blocking.to(1.5)  # wrong
     blocking.to(None)  # wrong

@@ -37,6 +37,8 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "lease": ("16", 16.0),
     "renew_interval": ("2", 2.0),
     "offline_grace": ("0", 0.0),
+    "recovery_messages": ("32", 32),
+    "recovery_seconds": ("60", 60.0),
     "debug": ("true", True),
 }
 
@@ -67,6 +69,7 @@ def test_defaults() -> None:
     assert (25.0, 20.0) == (settings.ping_interval, settings.ping_timeout)
     assert (15.0, 1.0, 5.0) == (settings.lease, settings.renew_interval, settings.offline_grace)
     assert (2.0, 10.0) == (settings.redis_timeout, settings.auth_deadline)
+    assert (256, 300.0) == (settings.recovery_messages, settings.recovery_seconds)
     assert ("qrsocket", "app", 1, (), False) == (
         settings.prefix,
         settings.application,

@@ -1,24 +1,23 @@
 """The verbs, for code that awaits and for code that blocks: whom, what, and then the same calls."""
 
 import asyncio
-import os
-from collections.abc import Coroutine, Iterable, Iterator
-from itertools import count
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Generic
-from uuid import uuid4
 
 from typing_extensions import TypeVar
 
-from qrsocket import audience, clients
+from qrsocket import audience
 from qrsocket.audience import Audience, UserLike
 from qrsocket.awaited import Awaited
 from qrsocket.context import current, current_audience
 from qrsocket.errors import CloseCode, NoRecipient
-from qrsocket.fanout.publish import RECIPIENTS_PER_CALL, Routed, publish
+from qrsocket.fanout.publish import RECIPIENTS_PER_CALL, Keep, Routed, publish
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.message import Close, Delivery, Message, encode
 from qrsocket.presence import table
-from qrsocket.roundtrip import Call, arun, run
+from qrsocket.roundtrip import Call
+from qrsocket.sender.ask import ask, ask_blocking, checked
+from qrsocket.sender.names import Named, name
 from qrsocket.settings import Settings, get_settings
 
 M = TypeVar("M", contravariant=True, default=Any)
@@ -28,7 +27,8 @@ class Socket(Generic[M]):
     """
     Sends to users, on all their devices, from async code. `Socket[MyMessage]()` lets a type checker check the message.
 
-    Every verb raises `Unavailable` when Redis does not answer within `redis_timeout`.
+    Every verb raises `Unavailable` when Redis does not answer within `redis_timeout`: it may or may not be done. For a
+    second after that, verbs raise it at once, "not tried", so that nobody waits in vain: nothing is done.
     """
 
     def to(self, users: UserLike | Iterable[UserLike]) -> "Recipients[M]":
@@ -42,20 +42,27 @@ class Socket(Generic[M]):
         """
         return Recipients(_audiences(users))
 
-    def send(self, message: M) -> Coroutine[Any, Any, Delivery]:
+    def send(
+        self, message: M, *, message_id: str | None = None, wait: float | None = None
+    ) -> Coroutine[Any, Any, Delivery]:
         """
         Send *message* to the current user on all devices; with no user, to the current connection.
 
         Args:
             message: `str` goes as a text frame, bytes as a binary frame, anything else as a JSON document.
+            message_id: A name for the message, so that it can be sent again when nobody knows what became of it. What
+                is sent to the same recipients under the same id within 300 s is delivered once, and returns the same.
+                Without it each message is a new one, but for a Celery task that is run again: see docs/celery.md.
+            wait: Seconds to try for, instead of `redis_timeout`, whatever goes wrong and went wrong a moment ago.
 
         Raises:
             NoRecipient: There is neither a current user nor a current connection.
             NotSerializable: *message* cannot be written as JSON.
             MessageTooLarge: The encoded message is over `max_message_out_bytes`.
+            ValueError: *message_id* is not text of 1 to 200 bytes without control characters, or *wait* is no time.
         """
         _require_event_loop("send")
-        return Awaited("send", _send((current_audience(),), _encode(message)))
+        return _send("send", (current_audience(),), _encode(message), message_id, wait)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Coroutine[Any, Any, Delivery]:
         """
@@ -66,7 +73,7 @@ class Socket(Generic[M]):
             reason: At most 123 bytes. The client sees it.
         """
         _require_event_loop("close")
-        return Awaited("close", _send((current_audience(),), _close_here(code, reason)))
+        return _send("close", (current_audience(),), _close_here(code, reason))
 
     def is_online(self, user: UserLike) -> Coroutine[Any, Any, bool]:
         """
@@ -93,15 +100,17 @@ class Recipients(Generic[M]):
     def __init__(self, audiences: tuple[Audience, ...]) -> None:
         self._audiences = audiences
 
-    def send(self, message: M) -> Coroutine[Any, Any, Delivery]:
-        """Send *message* to all of them, on all their devices. Raises as `Socket.send` does."""
+    def send(
+        self, message: M, *, message_id: str | None = None, wait: float | None = None
+    ) -> Coroutine[Any, Any, Delivery]:
+        """Send *message* to all of them, on all their devices. See `Socket.send`."""
         _require_event_loop("send")
-        return Awaited("send", _send(self._audiences, _encode(message)))
+        return _send("send", self._audiences, _encode(message), message_id, wait)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Coroutine[Any, Any, Delivery]:
         """Close all their connections. See `Socket.close`."""
         _require_event_loop("close")
-        return Awaited("close", _send(self._audiences, Close(code, reason).to_message()))
+        return _send("close", self._audiences, Close(code, reason).to_message())
 
 
 class BlockingSocket(Generic[M]):
@@ -111,9 +120,9 @@ class BlockingSocket(Generic[M]):
         """Name whom to send to. See `Socket.to`."""
         return BlockingRecipients(_audiences(users))
 
-    def send(self, message: M) -> Delivery:
-        """Send *message* to the current user on all devices; with no user, to the current connection."""
-        return _send_blocking("send", (current_audience(),), _encode(message))
+    def send(self, message: M, *, message_id: str | None = None, wait: float | None = None) -> Delivery:
+        """Send *message* to the current user on all devices; with no user, to the connection. See `Socket.send`."""
+        return _send_blocking("send", (current_audience(),), _encode(message), message_id, wait)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
         """Close the current connection; where there is none, all connections of the current user."""
@@ -134,28 +143,34 @@ class BlockingRecipients(Generic[M]):
     def __init__(self, audiences: tuple[Audience, ...]) -> None:
         self._audiences = audiences
 
-    def send(self, message: M) -> Delivery:
-        """Send *message* to all of them, on all their devices. Raises as `Socket.send` does."""
-        return _send_blocking("send", self._audiences, _encode(message))
+    def send(self, message: M, *, message_id: str | None = None, wait: float | None = None) -> Delivery:
+        """Send *message* to all of them, on all their devices. See `Socket.send`."""
+        return _send_blocking("send", self._audiences, _encode(message), message_id, wait)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> Delivery:
         """Close all their connections. See `Socket.close`."""
         return _send_blocking("close", self._audiences, Close(code, reason).to_message())
 
 
-async def _send(audiences: tuple[Audience, ...], message: Message) -> Delivery:
-    settings, id = get_settings(), next(_message_ids)
-    client = clients.awaiting(settings)
-    calls = _publish_calls(settings, audiences, message, id)
-    return _delivery(id, [await arun(client, call, timeout=settings.redis_timeout) for call in calls])
+def _send(
+    verb: str, audiences: Sequence[Audience], message: Message, message_id: str | None = None, wait: float | None = None
+) -> Awaited[Delivery]:
+    wait, named = checked(wait), name(message, audiences, message_id, current().task_run)
+    return Awaited(verb, _publish(message, named, wait))
 
 
-def _send_blocking(verb: str, audiences: tuple[Audience, ...], message: Message) -> Delivery:
+async def _publish(message: Message, named: Named, wait: float | None) -> Delivery:
+    settings = get_settings()
+    return _delivery(named.id, await ask(settings, _publish_calls(settings, message, named), wait))
+
+
+def _send_blocking(
+    verb: str, audiences: Sequence[Audience], message: Message, message_id: str | None = None, wait: float | None = None
+) -> Delivery:
     _refuse_event_loop(verb)
-    settings, id = get_settings(), next(_message_ids)
-    client = clients.blocking(settings)
-    calls = _publish_calls(settings, audiences, message, id)
-    return _delivery(id, [run(client, call, timeout=settings.redis_timeout) for call in calls])
+    wait, named = checked(wait), name(message, audiences, message_id, current().task_run)
+    settings = get_settings()
+    return _delivery(named.id, ask_blocking(settings, _publish_calls(settings, message, named), wait))
 
 
 async def _is_online(user: UserLike) -> bool:
@@ -164,24 +179,20 @@ async def _is_online(user: UserLike) -> bool:
 
 async def _online(users: Iterable[UserLike] | None) -> set[str]:
     settings = get_settings()
-    client = clients.awaiting(settings)
-    calls = _online_calls(settings, users)
-    return _ids([await arun(client, call, timeout=settings.redis_timeout) for call in calls])
+    return _ids(await ask(settings, _online_calls(settings, users)))
 
 
 def _online_blocking(verb: str, users: Iterable[UserLike] | None) -> set[str]:
     _refuse_event_loop(verb)
     settings = get_settings()
-    client = clients.blocking(settings)
-    calls = _online_calls(settings, users)
-    return _ids([run(client, call, timeout=settings.redis_timeout) for call in calls])
+    return _ids(ask_blocking(settings, _online_calls(settings, users)))
 
 
-def _publish_calls(
-    settings: Settings, audiences: tuple[Audience, ...], message: Message, id: str
-) -> Iterator[Call[Routed]]:
-    for keys, batch, number in _batches(settings, audiences):
-        yield publish(keys, message, f"{id}.{number}" if number else id, batch)
+def _publish_calls(settings: Settings, message: Message, named: Named) -> Iterator[Call[Routed]]:
+    keep = Keep(settings.recovery_messages, settings.recovery_seconds)
+    for keys, batch, number in _batches(settings, named.audiences):
+        id = f"{named.wire_id}.{number}" if number else named.wire_id
+        yield publish(keys, message, id, batch, remember=named.remember, keep=keep)
 
 
 def _online_calls(settings: Settings, users: Iterable[UserLike] | None) -> Iterator[Call[set[Audience]]]:
@@ -225,22 +236,6 @@ def _encode(message: object) -> Message:
 
 def _close_here(code: int, reason: str) -> Message:
     return Close(code, reason, current().connection or "").to_message()
-
-
-def _new_message_ids() -> Iterator[str]:
-    process = uuid4().hex
-    return (f"{process}:{number}" for number in count(1))
-
-
-_message_ids = _new_message_ids()
-
-
-def _after_fork() -> None:
-    global _message_ids  # a forked child that counts on would use its parent's ids, and its messages would be dropped
-    _message_ids = _new_message_ids()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _require_event_loop(verb: str) -> None:

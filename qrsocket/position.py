@@ -1,0 +1,61 @@
+"""Where a client is in what was sent to it, and what it has missed since."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from qrsocket.message import Kind, Message
+
+
+class Position(NamedTuple):
+    """
+    A place in the messages of one audience.
+
+    Attributes:
+        epoch: Names the life of the Redis that gave out the offset; positions of two epochs cannot be compared.
+        offset: Of the last message that was seen. The next has one more.
+    """
+
+    epoch: str
+    offset: int
+
+
+class Entry(NamedTuple):
+    """A message that was kept."""
+
+    offset: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """
+    A page of what was sent after a position.
+
+    Attributes:
+        top: Position of the newest message of the audience.
+        reached: Position after this page; more is to be read until that is *top*.
+        is_whole: Nothing is missing before the page or in it. Otherwise Redis did not keep all that was asked for.
+    """
+
+    top: Position
+    reached: Position
+    is_whole: bool
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def start(self) -> Position:
+        """The position from which the page goes on without a gap."""
+        return Position(self.top.epoch, self.entries[0].offset - 1) if self.entries else self.reached
+
+
+def parse_missed(reply: Sequence[Any]) -> Missed:
+    """Read what the function `missed` of stream.lua returns."""
+    word, top, reached, is_whole, *entries = reply
+    epoch = word.decode()
+    return Missed(
+        Position(epoch, int(top)),
+        Position(epoch, int(reached)),
+        bool(is_whole),
+        tuple(Entry(int(offset), Message(Kind(kind.decode()), payload)) for offset, kind, payload in entries),
+    )

@@ -1,0 +1,117 @@
+"""The edges that a node is to tell: each held from when Redis hands it over until Redis knows that it was told."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qrsocket.audience import Audience
+from qrsocket.presence.table import UNKNOWN, Edge, Known
+
+# Longer than any answer of Redis is late, and than a dump of it that is worth something is old.
+REMEMBERED = 60.0
+
+
+@dataclass(slots=True)
+class Memory:
+    """
+    What this node knows of a user's edges.
+
+    Attributes:
+        seq, online: Of the last one that was decided.
+        told: Number of the last one that was told here.
+        at: When it was heard of, on the clock of this process.
+    """
+
+    seq: int = 0
+    online: bool = False
+    told: int = 0
+    at: float = 0.0
+
+
+class Mailbox:
+    """
+    Attributes:
+        held: Edges to tell, and those that are being told.
+    """
+
+    def __init__(self, on_edge: Callable[[Edge], None], *, grace: float, lease: float) -> None:
+        """
+        Args:
+            on_edge: Gets each edge once, to `begin` and `end` it; must not block.
+            grace, lease: Seconds, as in the settings.
+        """
+        self.held: dict[Audience, Edge] = {}
+        self._begun: set[Edge] = set()
+        self._on_edge = on_edge
+        self._remembered, self._undecided = REMEMBERED + grace, grace + lease
+        self._memories: dict[Audience, Memory] = {}  # what was touched last is last
+
+    def take(self, edge: Edge) -> None:
+        """Have *edge* told, unless it is already: one answer of Redis may be repeated by another."""
+        held = self.held.get(edge.audience)
+        if held is not None and edge.seq <= held.seq:
+            return
+        self.note(edge.audience, edge.seq, online=edge.online)
+        self.held[edge.audience] = edge
+        self._on_edge(edge)
+
+    def begin(self, edge: Edge) -> bool:
+        """
+        Return whether *edge* is to be told now. Not if another node has it by now, or if it was told here, and only
+        Redis was not reached to hear it.
+        """
+        is_wanted = self.held.get(edge.audience) is edge and edge.seq > self._memories[edge.audience].told
+        if is_wanted:
+            self._begun.add(edge)
+        return is_wanted
+
+    def told(self, edge: Edge) -> None:
+        memory = self._touch(edge.audience)
+        memory.told = max(memory.told, edge.seq)
+
+    def end(self, edge: Edge) -> None:
+        """Redis knows that *edge* was told, or has given it to another node."""
+        self._begun.discard(edge)
+        if self.held.get(edge.audience) is edge:
+            del self.held[edge.audience]
+
+    def drop(self, edge: Edge) -> None:
+        """*edge* is another node's now. If it is being told here already, that goes on."""
+        if edge not in self._begun:
+            self.end(edge)
+
+    def note(self, audience: Audience, seq: int, *, online: bool) -> None:
+        """Remember the last edge of *audience* that Redis knows of."""
+        memory = self._touch(audience)
+        if seq > memory.seq:
+            memory.seq, memory.online = seq, online
+
+    def known(self, audience: Audience) -> Known:
+        memory = self._memories.get(audience)
+        return UNKNOWN if memory is None else Known(memory.seq, memory.online, memory.told >= memory.seq)
+
+    def of_the_gone(self) -> set[Audience]:
+        """
+        Return of whom this node knows something that Redis must not forget, though they have no connection here: that
+        they went offline, or that they left and it was to be seen whether they come back. Who came back, or was told to
+        be gone, since then was so on another node, which knows it better.
+        """
+        recently = time.monotonic() - self._undecided
+        return {audience for audience, memory in self._memories.items() if memory.at > recently or not memory.online}
+
+    def forget(self, is_here: Callable[[Audience], object]) -> None:
+        """Forget who was not heard of for a minute and has no connection here."""
+        now = time.monotonic()
+        for audience, memory in tuple(self._memories.items()):
+            if memory.at > now - self._remembered:
+                return
+            if is_here(audience) or audience in self.held:
+                self._touch(audience)
+            else:
+                del self._memories[audience]
+
+    def _touch(self, audience: Audience) -> Memory:
+        memory = self._memories.pop(audience, None) or Memory()
+        memory.at = time.monotonic()
+        self._memories[audience] = memory
+        return memory

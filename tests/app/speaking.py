@@ -1,0 +1,71 @@
+"""A client that speaks `qrsocket.v1`, and knows where it is in what was sent to it."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from qrsocket.position import Position
+from tests.clients import PATIENCE, Client
+
+VERSION_1 = "qrsocket.v1"
+
+
+@dataclass
+class Speaker:
+    """
+    Attributes:
+        position: Of the last message that it has read.
+    """
+
+    client: Client
+    position: Position | None = None
+
+    @property
+    def connection(self) -> ClientConnection:
+        return self.client.connection
+
+    async def hello(self, since: Position | None = None, **fields: Any) -> dict[str, Any]:
+        """Say hello, and return the `ready` that answers it."""
+        position = {} if since is None else since._asdict()
+        await self.client.send_text("!hello\n" + json.dumps({**position, **fields}))
+        return await self.control("ready")
+
+    async def control(self, name: str) -> dict[str, Any]:
+        """Return the next frame, which must be this control frame."""
+        header, body = await self._frame()
+        assert f"!{name}" == header, "\n".join(self.client.transcript)
+        fields: dict[str, Any] = json.loads(body)
+        if "offset" in fields:
+            self.position = Position(fields["epoch"], fields["offset"])
+        return fields
+
+    async def receive(self) -> str | bytes:
+        """Return the payload of the next frame, which must be the message that follows the position."""
+        header, body = await self._frame()
+        assert self.position is not None
+        assert str(self.position.offset + 1) == header, "\n".join(self.client.transcript)
+        self.position = self.position._replace(offset=int(header))
+        return body
+
+    async def send(self, message: Any, request: str = "") -> None:
+        await self.client.send_text(f"{request}\n{json.dumps(message)}")
+
+    async def closed(self) -> int:
+        return await self.client.closed()
+
+    async def cut(self) -> None:
+        """Break the connection without a close frame."""
+        self.connection.transport.abort()
+        async with asyncio.timeout(PATIENCE):
+            await self.connection.wait_closed()
+
+    async def _frame(self) -> tuple[str, str | bytes]:
+        frame = await self.client.receive_text()
+        if isinstance(frame, str):
+            header, _, text = frame.partition("\n")
+            return header, text
+        line, _, payload = frame.partition(b"\n")
+        return line.decode(), payload

@@ -1,0 +1,63 @@
+"""Redis frozen, gone, deaf or slow."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from qrsocket.embedded_redis import EmbeddedRedis
+from tests.conftest import MS
+
+# Long enough for a busy machine to open a connection.
+TIMEOUT = 500 * MS
+# A bound that holds on a busy machine and is far under what redis-py or the kernel would wait by themselves.
+SLACK = 5_000 * MS
+
+
+@contextmanager
+def frozen(server: EmbeddedRedis) -> Iterator[None]:
+    """SIGSTOP: the kernel goes on taking connections and bytes, and nobody answers."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def kill(server: EmbeddedRedis) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+@asynccontextmanager
+async def between(port: int, pass_on: Callable[[bytes], Awaitable[bool]]) -> AsyncIterator[int]:
+    """A proxy to *port* that asks *pass_on* about the answer to each script, and hangs up where that says no."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((to_client, to_server))
+        script_runs = False
+
+        async def there() -> None:
+            nonlocal script_runs
+            while words := await client.read(65_536):
+                script_runs = script_runs or b"EVALSHA" in words
+                to_server.write(words)
+            to_server.close()
+
+        async def back() -> None:
+            nonlocal script_runs
+            while answer := await server.read(65_536):
+                if script_runs and not await pass_on(answer):
+                    break
+                script_runs = False
+                to_client.write(answer)
+            to_client.close()
+
+        await asyncio.gather(there(), back())
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
+        for writer in writers:
+            writer.close()
