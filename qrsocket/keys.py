@@ -60,7 +60,7 @@ class Keys:
         return f"{self.base}route:{audience}"
 
     def state(self, audience: Audience) -> str:
-        """Hash: seq, online. What was last decided; the hooks are told it through the mailbox."""
+        """Hash: seq, online, told_seq, told. The last change that was decided, and the last that was told to hooks."""
         return f"{self.base}state:{audience}"
 
     def edges(self, audience: Audience) -> str:

@@ -3,8 +3,9 @@
 -- The count is absolute, so that doing it twice changes nothing.
 -- ARGV[1]  node    ARGV[2]  audience    ARGV[3]  count
 -- ARGV[4]  most connections on all nodes together    ARGV[5]  offline grace in ms
--- ARGV[6]  number of the last transition that the node knows of, or 0    ARGV[7]  'online' or 'offline' with it
--- ARGV[8]  1 if the node has told it    ARGV[9], ARGV[10]  epoch and offset that a client comes back with, or ''
+-- ARGV[6], ARGV[7]  number of the last edge that the node knows of, or 0, and 'online' or 'offline'
+-- ARGV[8], ARGV[9]  likewise of the last one that the node has told
+-- ARGV[10], ARGV[11]  epoch and offset that a client comes back with, or ''
 -- Returns {'OK', {seq, online}, page of what was missed, edge or nothing}; {'FENCED'} if the node was given up: its
 -- routes are gone or going; {'LIMIT'} if there are too many, and then nothing has changed.
 local node, audience, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -26,15 +27,15 @@ else
 end
 
 local seq, edge = tonumber(ARGV[6]), nil
-if seq > 0 then edge = restore(audience, seq, ARGV[7], ARGV[8] == '1', node) end
+if seq > 0 then edge = restore(audience, seq, ARGV[7], tonumber(ARGV[8]), ARGV[9], node) end
 local page
 if count == 0 then
   page = {epoch, '0', '0', 1}
-elseif ARGV[9] == '' then
+elseif ARGV[10] == '' then
   local top = digits(top_of(audience))
   page = {epoch, top, top, 1}
 else
-  page = missed(audience, ARGV[9], tonumber(ARGV[10]))
+  page = missed(audience, ARGV[10], tonumber(ARGV[11]))
 end
 edge = settle(audience, tonumber(ARGV[5]), node) or edge
 local decided = redis.call('HMGET', state(audience), 'seq', 'online')

@@ -128,7 +128,8 @@ class Keeper:
         while self.mailbox.held.get(edge.audience) is edge:
             await self._joined.wait()
             try:
-                following = await self._call(table.acknowledge(keys, self.node, edge))
+                call = table.acknowledge(keys, self.node, edge, grace=self._settings.offline_grace)
+                following = await self._call(call)
             except Unavailable:
                 await asyncio.sleep(self._settings.renew_interval)  # `_keep` logs the trouble
             else:

@@ -17,14 +17,15 @@ class Memory:
     What this node knows of a user's edges.
 
     Attributes:
-        seq, online: Of the last one that was decided.
-        told: Number of the last one that was told here.
+        seq, online: Number and kind of the last one that was decided.
+        told, told_online: Of the last one that was told here.
         at: When it was heard of, on the clock of this process.
     """
 
     seq: int = 0
     online: bool = False
     told: int = 0
+    told_online: bool = False
     at: float = 0.0
 
 
@@ -67,7 +68,8 @@ class Mailbox:
 
     def told(self, edge: Edge) -> None:
         memory = self._touch(edge.audience)
-        memory.told = max(memory.told, edge.seq)
+        if edge.seq > memory.told:
+            memory.told, memory.told_online = edge.seq, edge.online
 
     def end(self, edge: Edge) -> None:
         """Redis knows that *edge* was told, or has given it to another node."""
@@ -88,7 +90,9 @@ class Mailbox:
 
     def known(self, audience: Audience) -> Known:
         memory = self._memories.get(audience)
-        return UNKNOWN if memory is None else Known(memory.seq, memory.online, memory.told >= memory.seq)
+        if memory is None:
+            return UNKNOWN
+        return Known(memory.seq, memory.online, memory.told, memory.told_online)
 
     def of_the_gone(self) -> set[Audience]:
         """

@@ -44,7 +44,7 @@ class Edge:
 
     @property
     def kind(self) -> str:
-        return "online" if self.online else "offline"
+        return _kind(self.online)
 
 
 class Known(NamedTuple):
@@ -52,17 +52,17 @@ class Known(NamedTuple):
     What a node knows of a user's edges, in case Redis forgets it.
 
     Attributes:
-        seq: Number of the last one; 0 if none is known.
-        online: What it says.
-        is_told: This node has told it.
+        seq, online: Number and kind of the last one; 0 if none is known.
+        told, told_online: Of the last one that this node has told.
     """
 
-    seq: int
-    online: bool
-    is_told: bool
+    seq: int = 0
+    online: bool = False
+    told: int = 0
+    told_online: bool = False
 
 
-UNKNOWN = Known(0, online=False, is_told=False)
+UNKNOWN = Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +149,20 @@ def attach(
         grace: Seconds that a user may be gone before going offline is told.
         since: Position of a client that comes back.
     """
-    kind, is_told = "online" if known.online else "offline", int(known.is_told)
+    edges: list[Word] = [known.seq, _kind(known.online), known.told, _kind(known.told_online)]
     position: list[Word] = ["", ""] if since is None else [since.epoch, since.offset]
-    args: list[Word] = [node, audience, count, limit, _ms(grace), known.seq, kind, is_told, *position]
+    args: list[Word] = [node, audience, count, limit, _ms(grace), *edges, *position]
     script = _script(keys, "attach", "epoch", "stream", "presence/transition")
     return script_call(script, [keys.base], args, _parse_attached)
 
 
-def acknowledge(keys: Keys, node: str, edge: Edge) -> Call[Edge | None]:
+def acknowledge(keys: Keys, node: str, edge: Edge, *, grace: float) -> Call[Edge | None]:
     """Describe that *node* has told *edge*; run, it returns the next edge that it is to tell."""
 
     def parse(reply: list[Any]) -> Edge | None:
         return _parse_edge(reply[1]) if len(reply) > 1 else None
 
-    args: list[Word] = [node, edge.audience, edge.seq, edge.kind]
+    args: list[Word] = [node, edge.audience, edge.seq, edge.kind, _ms(grace)]
     return script_call(_script(keys, "acknowledge", "epoch", "presence/transition"), [keys.base], args, parse)
 
 
@@ -207,6 +207,10 @@ def live_nodes(keys: Keys) -> Call[list[str]]:
 
 def _script(keys: Keys, name: str, *prelude: str) -> Script:
     return Script.load("qrsocket.presence", name, *prelude, base=keys.base)
+
+
+def _kind(online: bool) -> str:
+    return "online" if online else "offline"
 
 
 def _ms(seconds: float) -> int:

@@ -1,5 +1,6 @@
--- When a user has come online or gone offline. The route says what is true, the state what was last decided; each
--- change goes to the user's mailbox, and one node holds the claim to tell its head. Comes after epoch.lua.
+-- When a user has come online or gone offline. The route says what is true. Each change gets a number and goes to the
+-- user's mailbox; one node holds the claim to tell its head. The state has the number and kind of the last change, and
+-- of the last one that was told. Comes after epoch.lua.
 local DAY_MS = 86400000
 local settle_until = tonumber(redis.call('HGET', server, 'settle_until') or 0)
 
@@ -42,6 +43,21 @@ local function transition(audience, kind, node)
   return nil
 end
 
+-- Remember that the hooks were told an edge.
+local function set_told(audience, seq, kind)
+  if seq > tonumber(redis.call('HGET', state(audience), 'told_seq') or 0) then
+    redis.call('HSET', state(audience), 'told_seq', digits(seq), 'told', kind == 'online' and 1 or 0)
+  end
+end
+
+-- Whether the hooks take the user to be online once they were told all that waits. Where nothing waits that is what
+-- they were told last: an edge that was decided and not told has been forgotten with the mailbox.
+local function is_taken_for_online(audience)
+  local online, told = unpack(redis.call('HMGET', state(audience), 'online', 'told'))
+  if told and redis.call('EXISTS', edges(audience)) == 0 then return told == '1' end
+  return online == '1'
+end
+
 -- Compare truth and state; called at the end of whatever touched a route. Returns an edge for `node`, or nil.
 -- grace_ms  how long a user may be gone before it is told; 0: tell it now
 local function settle(audience, grace_ms, node)
@@ -55,8 +71,7 @@ local function settle(audience, grace_ms, node)
   end
   if not is_user(audience) then return nil end -- connections without a user have no hooks
 
-  local was_online = redis.call('HGET', state(audience), 'online') == '1'
-  if is_online == was_online then
+  if is_online == is_taken_for_online(audience) then
     redis.call('ZREM', grace, audience)
     return nil
   end
@@ -73,19 +88,18 @@ local function settle(audience, grace_ms, node)
   return transition(audience, is_online and 'online' or 'offline', node)
 end
 
--- Take a node's word for what was decided before Redis forgot it, and for what was told already.
--- is_told  whether that node has told the edge `seq`, and so all before it
+-- Take a node's word for what was decided, and told, before Redis forgot it. What an old dump has in the mailbox and
+-- was told is dropped.
 -- Returns the edge that `node` is to tell next, or nil.
-local function restore(audience, seq, kind, is_told, node)
-  local forgot = seq_of(audience) < seq
-  if forgot then set_state(audience, seq, kind) end
-  local holder, claimed_in = unpack(redis.call('HMGET', claim(audience), 'node', 'epoch'))
-  -- Being told now, and not only in an old dump: by a node that knows of no later edge, or again by one that reaped.
-  local is_being_told = claimed_in == epoch and not (is_told and (forgot or holder == node))
-  if is_being_told or not (forgot or is_told) then return nil end
+local function restore(audience, seq, kind, told_seq, told, node)
+  if seq_of(audience) < seq then set_state(audience, seq, kind) end
+  if told_seq == 0 then return nil end
+  set_told(audience, told_seq, told)
+  -- Claimed since Redis is what it is: that is no dump, and who has it acknowledges it.
+  if redis.call('HGET', claim(audience), 'epoch') == epoch then return nil end
   local head = redis.call('LINDEX', edges(audience), 0)
-  if not head or tonumber(string.match(head, '^%d+')) > seq then return nil end
-  while head and tonumber(string.match(head, '^%d+')) <= seq do -- old, from a dump
+  if not head or tonumber(string.match(head, '^%d+')) > told_seq then return nil end
+  while head and tonumber(string.match(head, '^%d+')) <= told_seq do
     redis.call('LPOP', edges(audience))
     head = redis.call('LINDEX', edges(audience), 0)
   end

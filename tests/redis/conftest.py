@@ -91,7 +91,7 @@ class Node:
     def tell(self, edge: Edge | None) -> Edge | None:
         """Acknowledge that *edge* was told here, and return the one that this node is to tell next."""
         assert edge is not None, "there is no edge to tell"
-        return self._run(table.acknowledge(self.keys, self.name, edge))
+        return self._run(table.acknowledge(self.keys, self.name, edge, grace=GRACE))
 
     def renew(self) -> table.Renewed | None:
         return self._run(table.renew(self.keys, self.name, lease=LEASE, grace=GRACE))

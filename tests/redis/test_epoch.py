@@ -312,7 +312,7 @@ async def test_who_is_back_in_time_was_never_gone(
     assert came is not None
     mortal_redis.wipe()
     back = Node(redis, "n2", epoch=node.epoch)
-    known = Known(came.seq, online=True, is_told=True)
+    known = Known(came.seq, True, came.seq, True)
     again = await roundtrip(attach(keys, "n2", ALICE, int(is_back), limit=20, grace=GRACE, known=known))
     pass_time(redis, keys, LEASE / 2 + 1)
     back.renew()
@@ -360,7 +360,7 @@ async def test_a_roll_back_does_not_bring_back_who_has_left(
     assert went is not None
     mortal_redis.roll_back()
     back = Node(redis, "n2", epoch=node.epoch)
-    known = Known(went.seq, online=False, is_told=True)
+    known = Known(went.seq, False, went.seq, False)
     attached = await roundtrip(attach(keys, "n2", ALICE, 0, limit=20, grace=0, known=known))
     await roundtrip(leave(keys, "n1"))  # its route is in the dump
     emptied = back.reap()

@@ -437,7 +437,7 @@ async def test_a_full_redis_is_read_from(
     came = await roundtrip(attach(keys, "n1", ALICE, 1, limit=20, grace=GRACE, since=start))
     (gone,) = (await roundtrip(reap(keys, "n1", grace=0))).edges
     assert came.edge is not None
-    assert [None, None] == [await roundtrip(acknowledge(keys, "n1", edge)) for edge in (came.edge, gone)]
+    assert [None, None] == [await roundtrip(acknowledge(keys, "n1", edge, grace=GRACE)) for edge in (came.edge, gone)]
     with pytest.raises(Unavailable, match=r"\(OOM\)"):
         await roundtrip(publish(keys, text(3), "m3", [ALICE]))
 

@@ -55,11 +55,11 @@ def left(node: Node, *, tell: bool = True) -> int:
 
 def told(edge: Edge) -> Known:
     """What a node knows that has told *edge*."""
-    return Known(edge.seq, online=edge.online, is_told=True)
+    return Known(edge.seq, edge.online, edge.seq, edge.online)
 
 
 def untold(seq: int, *, online: bool) -> Known:
-    return Known(seq, online=online, is_told=False)
+    return Known(seq, online)
 
 
 # One at a time.
@@ -79,9 +79,9 @@ async def test_an_edge_is_handed_out_when_the_one_before_is_told(roundtrip: Roun
     assert [(first.seq + 1, False), (first.seq + 2, True), (first.seq + 3, False)] == [
         (attached.seq, attached.online) for attached in waiting
     ]
-    following = [await roundtrip(acknowledge(node.keys, "n1", first))]
+    following = [await roundtrip(acknowledge(node.keys, "n1", first, grace=GRACE))]
     while edge := following[-1]:
-        following.append(await roundtrip(acknowledge(node.keys, "n1", edge)))
+        following.append(await roundtrip(acknowledge(node.keys, "n1", edge, grace=GRACE)))
     assert [Edge(ALICE, first.seq + step, online=step == 2) for step in (1, 2, 3)] + [None] == following
 
 
@@ -99,7 +99,7 @@ async def test_an_open_edge_is_one_nodes(
     assert went.edge is None
     assert (first,) == await roundtrip(claims(keys, "n1"))
     assert () == await roundtrip(claims(keys, "n2"))
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n1", first))
+    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
     assert [(first.seq + 1, "offline")] == mailbox(redis, keys)
 
 
@@ -112,7 +112,7 @@ async def test_users_do_not_wait_for_each_other(roundtrip: RoundTrip, node: Node
 
     assert set(edges) == set(read)
     assert None not in edges
-    assert [None] * 3 == [await roundtrip(acknowledge(keys, "n1", edge)) for edge in reversed(read)]
+    assert [None] * 3 == [await roundtrip(acknowledge(keys, "n1", edge, grace=GRACE)) for edge in reversed(read)]
     assert () == await roundtrip(claims(keys, "n1"))
 
 
@@ -123,7 +123,7 @@ async def test_what_was_told_leaves_nothing_behind(
     When all is told there is neither mailbox nor claim, and the next edge is handed out at once.
     """
     first = came(node)
-    await roundtrip(acknowledge(keys, "n1", first))
+    await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
     leftovers = redis.exists(keys.edges(ALICE), keys.claim(ALICE), keys.claims("n1"))
     went = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))
 
@@ -141,7 +141,7 @@ async def test_only_who_has_an_edge_can_acknowledge_it(
     second_node.attach("bob")
     before = everything(redis)
     stale = [
-        await roundtrip(acknowledge(keys, at, edge))
+        await roundtrip(acknowledge(keys, at, edge, grace=GRACE))
         for at, edge in (
             ("n2", first),
             ("ghost", first),
@@ -164,10 +164,10 @@ async def test_an_acknowledgement_may_be_repeated(
     """
     first = came(node)
     left(node, tell=False)
-    following = await roundtrip(acknowledge(keys, "n1", first))
+    following = await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
     before = everything(redis)
 
-    assert await roundtrip(acknowledge(keys, "n1", first)) is None
+    assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert before == everything(redis)
     assert (following,) == await roundtrip(claims(keys, "n1"))
 
@@ -207,9 +207,9 @@ async def test_the_acknowledgement_of_a_dead_node_comes_too_late(
     node.end_lease()
     (again,) = (await roundtrip(reap(keys, "n2", grace=0))).edges
 
-    assert await roundtrip(acknowledge(keys, "n1", first)) is None
+    assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert (again,) == await roundtrip(claims(keys, "n2"))
-    following = await roundtrip(acknowledge(keys, "n2", again))
+    following = await roundtrip(acknowledge(keys, "n2", again, grace=GRACE))
     assert Edge(ALICE, first.seq + 1, online=False, attempt=1) == following
 
 
@@ -222,7 +222,7 @@ async def test_a_slow_node_gets_nothing_more(roundtrip: RoundTrip, node: Node, s
     left(node, tell=False)
     await roundtrip(leave(keys, "n1"))
 
-    assert await roundtrip(acknowledge(keys, "n1", first)) is None
+    assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert (Edge(ALICE, first.seq + 1, online=False),) == (await roundtrip(reap(keys, "n2", grace=0))).edges
 
 
@@ -252,7 +252,7 @@ async def test_an_edge_that_a_reap_causes_waits_its_turn(
     reaped = (await roundtrip(reap(keys, "n2", grace=0))).edges
 
     assert (replace(first, attempt=2),) == reaped
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", reaped[0]))
+    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", reaped[0], grace=GRACE))
 
 
 # Back under a new name.
@@ -274,9 +274,9 @@ async def test_a_node_goes_on_under_a_new_name(
     assert taken
     assert () == (await roundtrip(reap(keys, "n1.new", grace=0))).edges
     assert (first,) == await roundtrip(claims(keys, "n1.new"))
-    assert await roundtrip(acknowledge(keys, "n1", first)) is None
+    assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert [(first.seq, "online")] == mailbox(redis, keys)
-    assert await roundtrip(acknowledge(keys, "n1.new", first)) is None
+    assert await roundtrip(acknowledge(keys, "n1.new", first, grace=GRACE)) is None
     assert [] == mailbox(redis, keys)
     back.hang_up()
 
@@ -392,7 +392,7 @@ async def test_an_edge_that_redis_forgot_goes_on(
     assert (first,) == await roundtrip(claims(keys, "n2"))
     attached = back.attach("alice")
     assert (first.seq, True, None) == (attached.seq, attached.online, attached.edge)
-    assert await roundtrip(acknowledge(keys, "n2", first)) is None
+    assert await roundtrip(acknowledge(keys, "n2", first, grace=GRACE)) is None
     pass_time(redis, keys, LEASE / 2)
     assert first.seq + 1 == left(back)
 
@@ -500,7 +500,7 @@ async def test_what_was_decided_last_is_told_last(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    When Redis forgot the edges after one that is being told, but a node knows what was decided last, that is told.
+    When Redis forgot the edges after one that is being told, what is true by then is told when it has settled.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -509,11 +509,36 @@ async def test_what_was_decided_last_is_told_last(
     back = Node(mortal_redis.client, "n2", epoch=mortal_node.epoch)
     back.attach("alice", 0, known=untold(decided, online=False))
     await roundtrip(reclaim(keys, "n2", first, former="n1", epoch=mortal_node.epoch))
-    last = await roundtrip(acknowledge(keys, "n2", first))
+    at_once = await roundtrip(acknowledge(keys, "n2", first, grace=GRACE))
+    (last,) = settled(mortal_redis, back)
 
+    assert at_once is None
     assert Edge(ALICE, decided + 1, online=False) == last
-    assert last is not None
-    assert await roundtrip(acknowledge(keys, "n2", last)) is None
+    assert await roundtrip(acknowledge(keys, "n2", last, grace=GRACE)) is None
+    assert [] == back.reap()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_an_edge_that_was_lost_with_the_mailbox_is_told(
+    roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node, order: int
+) -> None:
+    """
+    Two nodes come back to a Redis that forgot: one has told that alice went, the other knows that she came again, which
+    waited to be told. Whoever is back first, it is told when it has settled.
+    """
+    keys, epoch = mortal_node.keys, mortal_node.epoch
+    came(mortal_node)
+    mortal_redis.wipe()
+    back = [Node(mortal_redis.client, name, epoch=epoch) for name in ("n3", "n4")]
+    words = (
+        attach(keys, "n3", ALICE, 0, limit=20, grace=GRACE, known=Known(41, False, 41, False)),
+        attach(keys, "n4", ALICE, 1, limit=20, grace=GRACE, known=Known(42, online=True)),
+    )
+
+    told_at_once = [(await roundtrip(word)).edge for word in words[::order]]
+
+    assert [None, None] == told_at_once
+    assert [Edge(ALICE, 43, online=True)] == settled(mortal_redis, back[0])
 
 
 async def test_an_edge_that_is_being_told_outlives_what_is_known_of_later_ones(
@@ -533,12 +558,20 @@ async def test_an_edge_that_is_being_told_outlives_what_is_known_of_later_ones(
     known = untold(decided, online=False)
     attached = await roundtrip(attach(keys, "n2", ALICE, 0, limit=20, grace=0, known=known))
     open_edges = await roundtrip(claims(keys, "n2"))
-    last = await roundtrip(acknowledge(keys, "n2", first))
+    await roundtrip(acknowledge(keys, "n2", first, grace=GRACE))
+    await roundtrip(leave(keys, "n1"))
 
     assert (None, decided, False) == (attached.edge, attached.seq, attached.online)
     assert (first,) == open_edges
-    assert Edge(ALICE, decided + 1, online=False) == last
-    assert back.name == "n2"
+    assert [Edge(ALICE, decided + 1, online=False)] == settled(mortal_redis, back)
+
+
+def settled(mortal_redis: MortalRedis, node: Node) -> list[Edge]:
+    """Let the time pass in which nodes come back, and return what is to be told then."""
+    pass_time(mortal_redis.client, node.keys, LEASE / 2)
+    node.renew()
+    pass_time(mortal_redis.client, node.keys, GRACE)
+    return node.reap()
 
 
 # What a node knows.
@@ -552,7 +585,7 @@ async def test_redis_takes_a_nodes_word_for_what_it_forgot(
     """
     Of a user whom Redis does not know, the last edge is what the node says, silently; the next has the next number.
     """
-    known = Known(41, online=online, is_told=is_told)
+    known = Known(41, online, 41 if is_told else 0, online)
     attached = await roundtrip(attach(keys, "n1", ALICE, int(online), limit=20, grace=0, known=known))
     changed = await roundtrip(attach(keys, "n1", ALICE, int(not online), limit=20, grace=0, known=known))
 
@@ -592,19 +625,19 @@ async def test_an_edge_that_the_node_has_not_told_stays(
     assert (first,) == await roundtrip(claims(keys, "n1"))
 
 
-async def test_an_edge_that_was_told_is_ended_by_an_attach(
+async def test_an_edge_that_was_told_is_ended_by_its_acknowledgement(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    Where the acknowledgement is still on its way, an attach that says what was told hands over the next edge, once.
+    Where the acknowledgement is still on its way, an attach that says what was told hands over nothing: that one will.
     """
     first = came(node)
     attached = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))
     again = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0, known=told(first)))
     following = Edge(ALICE, first.seq + 1, online=False)
 
-    assert (None, following) == (attached.edge, again.edge)
-    assert await roundtrip(acknowledge(keys, "n1", first)) is None
+    assert (None, None) == (attached.edge, again.edge)
+    assert following == await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
     assert (following,) == await roundtrip(claims(keys, "n1"))
     assert [(following.seq, "offline")] == mailbox(redis, keys)
 
@@ -669,7 +702,7 @@ async def test_what_is_told_again_elsewhere_goes_on_there(
 
     assert attached.edge is None
     assert (again,) == await roundtrip(claims(keys, "n2"))
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", again))
+    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", again, grace=GRACE))
     back.hang_up()
 
 
@@ -703,7 +736,7 @@ async def test_edges_are_told_when_redis_is_full(
     await roundtrip(join(keys, "n1.new", lease=LEASE, epoch=node.epoch))
     assert await roundtrip(reclaim(keys, "n1.new", first, former="n1", epoch=node.epoch))
     assert (first,) == await roundtrip(claims(keys, "n1.new"))
-    following = await roundtrip(acknowledge(keys, "n1.new", first))
+    following = await roundtrip(acknowledge(keys, "n1.new", first, grace=GRACE))
     await roundtrip(leave(keys, "n2"))
     assert await roundtrip(renew(keys, "n1.new", lease=LEASE, grace=GRACE)) is not None
     reaped = (await roundtrip(reap(keys, "n1.new", grace=0))).edges

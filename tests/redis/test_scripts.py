@@ -122,7 +122,7 @@ async def test_presence_goes_on_when_redis_is_full(
     reaped = await roundtrip(reap(keys, "n1", grace=0))
     assert {"u:alice"} == await roundtrip(online_of(keys, ["u:alice", "u:bob"]))
     assert came.edge is not None
-    await roundtrip(acknowledge(keys, "n1", came.edge))
+    await roundtrip(acknowledge(keys, "n1", came.edge, grace=GRACE))
     went = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
     await roundtrip(leave(keys, "n1"))
 

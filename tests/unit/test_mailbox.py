@@ -176,17 +176,17 @@ def test_an_old_edge_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Ed
     ("act", "known"),
     [
         (lambda mailbox: None, UNKNOWN),
-        (lambda mailbox: mailbox.note(ALICE, 7, online=True), Known(7, online=True, is_told=False)),
-        (lambda mailbox: mailbox.take(ONLINE), Known(7, online=True, is_told=False)),
-        (lambda mailbox: mailbox.told(ONLINE) or mailbox.note(ALICE, 7, online=True), Known(7, True, True)),
-        (lambda mailbox: mailbox.take(ONLINE) or mailbox.told(ONLINE), Known(7, online=True, is_told=True)),
+        (lambda mailbox: mailbox.note(ALICE, 7, online=True), Known(7, online=True)),
+        (lambda mailbox: mailbox.take(ONLINE), Known(7, online=True)),
+        (lambda mailbox: mailbox.told(ONLINE) or mailbox.note(ALICE, 7, online=True), Known(7, True, 7, True)),
+        (lambda mailbox: mailbox.take(ONLINE) or mailbox.told(ONLINE), Known(7, True, 7, True)),
         (
             lambda mailbox: mailbox.take(ONLINE) or mailbox.told(ONLINE) or mailbox.note(ALICE, 8, online=False),
-            Known(8, online=False, is_told=False),
+            Known(8, False, 7, True),
         ),
         (
             lambda mailbox: mailbox.note(ALICE, 8, online=False) or mailbox.note(ALICE, 7, online=True),
-            Known(8, online=False, is_told=False),
+            Known(8, online=False),
         ),
         (lambda mailbox: mailbox.note(BOB, 7, online=True), UNKNOWN),
     ],
@@ -194,7 +194,7 @@ def test_an_old_edge_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Ed
 )
 def test_the_last_edge_is_known(mailbox: Mailbox, act: Callable[[Mailbox], object], known: Known) -> None:
     """
-    What is known of a user is the last edge that was heard of, from wherever, and whether it was told here.
+    What is known of a user is the last edge that was heard of, from wherever, and the last that was told here.
     """
     act(mailbox)
 
@@ -214,9 +214,9 @@ def test_who_was_not_heard_of_is_forgotten(mailbox: Mailbox, clock: Clock) -> No
     clock.now += 1
     mailbox.forget(nobody)
 
-    assert Known(3, online=True, is_told=False) == before
+    assert Known(3, online=True) == before
     assert UNKNOWN == mailbox.known(BOB)
-    assert Known(7, online=True, is_told=False) == mailbox.known(ALICE)
+    assert Known(7, online=True) == mailbox.known(ALICE)
 
 
 def test_who_is_here_is_not_forgotten(mailbox: Mailbox, clock: Clock) -> None:
