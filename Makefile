@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast lint format clean
+SEED ?= 1
+DURATION ?= 65
+
+.PHONY: help demo test fast faults mutations lint format clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -13,10 +16,18 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
 test: lint ## run all tests, the fast ones first
-	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/redis tests/app tests/processes tests/browser tests/compose
+	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/redis tests/app tests/processes tests/faults tests/browser tests/compose
 
 fast: $(VENV)/ready ## run the tests that need no processes
 	$(BIN)/pytest tests/test_architecture.py tests/unit tests/redis tests/app
+
+faults: $(VENV)/ready ## break everything on purpose for a minute, and judge what clients saw: SEED=1 DURATION=65
+	$(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION)
+
+mutations: $(VENV)/ready ## switch off what keeps the promises, one at a time: each run must notice
+	@for name in resync reaper amnesty settle-window run-id message-id; do \
+	  echo "== $$name"; $(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION) --mutation $$name || exit 1; \
+	done
 
 lint: $(VENV)/ready ## check style and types
 	$(BIN)/ruff check .

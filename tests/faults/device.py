@@ -1,0 +1,63 @@
+"""One client of a fault run: its habits, and where it is in its messages."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from websockets.asyncio.client import ClientConnection
+
+from tests.faults.history import Recorder
+
+V1, PLAIN = "v1", "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """
+    Attributes:
+        nodes: Names of the nodes that it connects to, each time one of them at random.
+        wanders: It leaves by itself, for moments.
+        asks: It sends requests.
+    """
+
+    name: str
+    user: str
+    protocol: str
+    nodes: Sequence[str]
+    wanders: bool
+    asks: bool
+
+
+@dataclass
+class Device:
+    """
+    Attributes:
+        position: Of the last message that it has processed, if it speaks v1.
+        is_open: It can be sent to.
+        has_been_open: Since it exists.
+        has_last: It has received the very last message to its user.
+        hears: Cleared, it stops reading.
+        stays: Set, it wanders no more.
+        connection: While it has one.
+    """
+
+    habits: Habits
+    ports: dict[str, int]
+    recorder: Recorder
+    chance: random.Random
+    position: tuple[str, int] | None = None
+    is_open: bool = False
+    has_been_open: bool = False
+    has_last: bool = False
+    hears: asyncio.Event = field(default_factory=asyncio.Event)
+    stays: asyncio.Event = field(default_factory=asyncio.Event)
+    connection: ClientConnection | None = None
+
+    def __post_init__(self) -> None:
+        self.hears.set()
+
+    def cut(self) -> None:
+        """Lose the connection, as when a train enters a tunnel."""
+        if self.connection is not None:
+            self.connection.transport.abort()
