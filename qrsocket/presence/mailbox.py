@@ -19,13 +19,14 @@ class Memory:
     Attributes:
         seq, online: Number and kind of the last one that was decided.
         told, told_online: Of the last one that was told here.
-        at: When it was heard of, on the clock of this process.
+        told_at, at: When that was, and when anything was heard of the user, on the clock of this process.
     """
 
     seq: int = 0
     online: bool = False
     told: int = 0
     told_online: bool = False
+    told_at: float = 0.0
     at: float = 0.0
 
 
@@ -69,7 +70,7 @@ class Mailbox:
     def told(self, edge: Edge) -> None:
         memory = self._touch(edge.audience)
         if edge.seq > memory.told:
-            memory.told, memory.told_online = edge.seq, edge.online
+            memory.told, memory.told_online, memory.told_at = edge.seq, edge.online, memory.at
 
     def end(self, edge: Edge) -> None:
         """Redis knows that *edge* was told, or has given it to another node."""
@@ -92,16 +93,27 @@ class Mailbox:
         memory = self._memories.get(audience)
         if memory is None:
             return UNKNOWN
+        if not self._is_fresh(memory):
+            return Known(memory.seq, memory.online)
         return Known(memory.seq, memory.online, memory.told, memory.told_online)
 
     def of_the_gone(self) -> set[Audience]:
         """
-        Return of whom this node knows something that Redis must not forget, though they have no connection here: that
-        they went offline, or that they left and it was to be seen whether they come back. Who came back, or was told to
-        be gone, since then was so on another node, which knows it better.
+        Return of whom this node knows something that Redis must not forget, though they have no connection here: what
+        they were told, that they went, or that they left a moment ago and it was to be seen whether they come back.
         """
         recently = time.monotonic() - self._undecided
-        return {audience for audience, memory in self._memories.items() if memory.at > recently or not memory.online}
+        return {
+            audience
+            for audience, memory in self._memories.items()
+            if self._is_fresh(memory) or not memory.online or memory.at > recently
+        }
+
+    def _is_fresh(self, memory: Memory) -> bool:
+        """
+        Whether what was told here may have been the last: what another node told later is forgotten there later.
+        """
+        return memory.told > 0 and memory.told_at > time.monotonic() - REMEMBERED
 
     def forget(self, is_here: Callable[[Audience], object]) -> None:
         """Forget who was not heard of for a minute and has no connection here."""

@@ -277,3 +277,21 @@ def test_what_is_remembered_is_bounded(mailbox: Mailbox, clock: Clock) -> None:
     mailbox.forget(nobody)
 
     assert ({}, set(), {}) == (mailbox.held, mailbox._begun, mailbox._memories)
+
+
+def test_what_was_told_is_said_again_for_a_minute(mailbox: Mailbox, clock: Clock) -> None:
+    """
+    What was told here, of whichever kind, is known for a minute, though the user has gone elsewhere meanwhile: a Redis
+    that forgot would have it told twice. What other nodes told later they forget later, so that it never is the last.
+    """
+    mailbox.take(ONLINE)
+    mailbox.told(ONLINE)
+    mailbox.end(ONLINE)
+    clock.now += REMEMBERED - 1
+    mailbox.note(ALICE, 9, online=True)
+    within = mailbox.of_the_gone(), mailbox.known(ALICE)
+    clock.now += GRACE + LEASE + 1
+    after = mailbox.of_the_gone(), mailbox.known(ALICE)
+
+    assert ({ALICE}, Known(9, True, 7, True)) == within
+    assert (set(), Known(9, online=True)) == after
