@@ -1,10 +1,13 @@
 """Where a client is in what was sent to it, and what it has missed since."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qrsocket.message import Kind, Message
+
+logger = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
@@ -57,5 +60,13 @@ def parse_missed(reply: Sequence[Any]) -> Missed:
         Position(epoch, int(top)),
         Position(epoch, int(reached)),
         bool(is_whole),
-        tuple(Entry(int(offset), Message(Kind(kind.decode()), payload)) for offset, kind, payload in entries),
+        tuple(_readable(entries)),
     )
+
+
+def _readable(entries: Sequence[Any]) -> Iterator[Entry]:
+    for offset, kind, payload in entries:
+        try:
+            yield Entry(int(offset), Message(Kind(kind.decode()), payload))
+        except ValueError:  # from a newer version: one such message must not keep a client from all others
+            logger.warning("message of an unknown kind skipped", extra={"offset": int(offset)})

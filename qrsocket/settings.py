@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     recovery_messages: Annotated[int, Ge(10), Le(100_000)] = Field(
         default=256,
         description="Newest messages that are kept for each user, for clients that come back and for what a node did "
-        "not hear. They fill Redis' memory.",
+        "not hear. They fill Redis' memory: users sent to within the seconds below × messages × size.",
     )
     recovery_seconds: Seconds = Field(
         default=300.0, description="Seconds that they are kept after the last one: who comes back later has a gap."

@@ -1,7 +1,7 @@
 -- What was sent to an audience, and where a client is in it. Comes after epoch.lua.
 -- An offset counts the messages of an audience. It begins with the clock and not with 0, so that it is a new one after
 -- Redis forgot: above what was given out before, as long as that was under 1 000 a second since.
-local PAGE, PAGE_BYTES = 50, 524288
+local PAGE, PAGE_BYTES, STEP = 50, 524288, 5
 local FORGOTTEN_MS = 300000 -- a position that no connection has asked for yet
 
 local function begin_offsets(audience)
@@ -36,16 +36,19 @@ local function missed(audience, known_epoch, known_offset)
   if not is_whole then from = math.min(from, since - 1) end
   if from > top then from, is_whole = top, false end -- nobody was ever given such an offset
 
-  local page, size, reached = {}, 0, top
-  if from < top then
-    local entries = redis.call('XRANGE', stream(audience), '(' .. digits(from) .. '-0', '+', 'COUNT', PAGE)
-    for i, entry in ipairs(entries) do
+  local page, size, reached, more = {}, 0, from, from < top
+  while more do
+    local after = '(' .. digits(reached) .. '-0'
+    local entries = redis.call('XRANGE', stream(audience), after, '+', 'COUNT', STEP) -- few, since each may be large
+    if #entries < STEP then reached, more = top, false end
+    for _, entry in ipairs(entries) do
       local offset, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
-      page[i] = {digits(offset), fields[2], fields[4]}
+      page[#page + 1] = {digits(offset), fields[2], fields[4]}
       size = size + #fields[4]
-      if i == PAGE or size >= PAGE_BYTES then reached = offset break end
+      if more then reached = offset end
+      if #page == PAGE or size >= PAGE_BYTES then reached, more = offset, false break end
     end
-    is_whole = is_whole and page[1] ~= nil and tonumber(page[1][1]) == from + 1
   end
+  if from < top then is_whole = is_whole and page[1] ~= nil and tonumber(page[1][1]) == from + 1 end
   return {epoch, digits(top), digits(reached), is_whole and 1 or 0, unpack(page)}
 end

@@ -39,7 +39,7 @@ class Subscription:
         while True:
             try:
                 await self._read(on_frame, on_open)
-            except (RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError, TimeoutError, RuntimeError) as error:  # the last is uvloop's, of a closed one
                 if self.is_open.is_set():
                     logger.warning("subscription lost", extra={"error": type(error).__name__})
                     pause = FIRST_PAUSE

@@ -52,28 +52,43 @@ class Connection:
         """
         if self.closing is not None:
             return
-        self._waiting.append(event)
-        self._waiting_bytes += event[1]
-        self._written.clear()
+        self._queue(event)
         too_many = len(self._waiting) > self._settings.max_queued_messages
         if too_many or self._waiting_bytes > self._settings.max_queued_bytes:
             self._waiting.clear()
             self.close(CloseCode.SLOW_CONSUMER, "too slow to read what is sent")
-            return
-        self._changed.set()
 
     def offer_entry(self, entry: Entry) -> None:
-        """Offer a message that was kept. An order to close is for those that were here when it was given."""
-        if entry.message.kind is not Kind.CLOSE:
-            self.offer(self.wire.message(entry.offset, entry.message))
-        elif self.since is None or entry.offset > self.since.offset:
-            self.obey(Close.from_payload(entry.message.payload))
+        """
+        Queue a message that was kept. They come by the page, each when the one before was written, whatever the limits.
 
-    def tell(self, name: str, **fields: object) -> None:
-        """Tell the client about its connection, if it speaks a protocol in which it can be told."""
+        An order to close is for those that were here when it was given. Offsets begin with the clock, so that one of
+        another epoch compares as well.
+        """
+        if entry.message.kind is Kind.CLOSE:
+            if self.since is None or entry.offset > self.since.offset:
+                self.obey(Close.from_payload(entry.message.payload))
+        elif self.closing is None:
+            self._queue(self.wire.message(entry.offset, entry.message))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether less waits than half of what may: to be sent to as others are, it must not be nearly full."""
+        is_short = 2 * len(self._waiting) <= self._settings.max_queued_messages
+        return is_short and 2 * self._waiting_bytes <= self._settings.max_queued_bytes
+
+    def _queue(self, event: Event) -> None:
+        self._waiting.append(event)
+        self._waiting_bytes += event[1]
+        self._written.clear()
+        self._changed.set()
+
+    def tell(self, name: str, **fields: object) -> bool:
+        """Tell the client about its connection; False if it speaks a protocol in which it cannot be told."""
         event = self.wire.control(name, fields)
         if event is not None:
             self.offer(event)
+        return event is not None
 
     def obey(self, order: Close) -> None:
         if order.connection in ("", self.id):

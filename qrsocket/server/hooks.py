@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from qrsocket import audience
 from qrsocket.context import Context, running_for
 from qrsocket.presence.table import Edge
+from qrsocket.server.inbound import raise_if_ending
 from qrsocket.server.parameters import Function
 
 logger = logging.getLogger(__name__)
@@ -53,5 +54,6 @@ class Hooks:
             with running_for(Context(user=user)):
                 async with asyncio.timeout(self._timeout):
                     await hook({"user_id": user, "event_id": edge.id, "attempt": edge.attempt})
-        except Exception:
+        except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
+            raise_if_ending(error)
             logger.exception("hook failed", extra={"hook": hook.name, "user": user})

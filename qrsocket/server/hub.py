@@ -8,6 +8,7 @@ this node did not hear a message, reads from the streams until it is level. Know
 from collections.abc import Callable
 
 from qrsocket.audience import Audience, of_connection
+from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Frame
 from qrsocket.message import Close, Kind, Message
 from qrsocket.position import Missed, Position
@@ -38,7 +39,7 @@ class Hub:
     def __init__(self, on_behind: Callable[[Connection], None]) -> None:
         """
         Args:
-            on_behind: Gets a connection that is to read what it missed, with `missed`; must not block.
+            on_behind: Gets a connection that is to read what it missed, for `take_page`; must not block.
         """
         self._on_behind = on_behind
         self._feeds: dict[Audience, Feed] = {}
@@ -50,13 +51,13 @@ class Hub:
         self._by_own_audience[of_connection(connection.id)] = connection
         self._feeds.setdefault(connection.audience, Feed()).behind[connection.id] = connection
 
-    def begin(self, connection: Connection, missed: Missed) -> None:
+    def begin(self, connection: Connection, page: Missed) -> None:
         """Let *connection* receive what it has missed, and then what is sent."""
         feed = self._feeds.get(connection.audience)
         if feed is None or connection.id not in feed.behind:
             return  # it has gone again
-        connection.since = missed.top
-        self._read(feed, connection, missed)
+        connection.since = page.top
+        self._read(feed, connection, page)
 
     def move(self, connection: Connection, audience: Audience) -> None:
         """Make *connection* one of *audience*; it still receives what is sent to itself."""
@@ -101,14 +102,16 @@ class Hub:
         if feed is not None:
             self._heard(feed, position)
 
-    def missed(self, connection: Connection, missed: Missed) -> None:
-        """Offer what *connection* has missed since its position; it is live if that is all."""
-        feed = self._feeds.get(connection.audience)
-        if feed is None or connection.id not in feed.behind or connection.position is None:
+    def take_page(self, connection: Connection, page: Missed) -> None:
+        """Offer a page of what *connection* has missed since its position; it is live if that is all."""
+        feed, before = self._feeds.get(connection.audience), connection.position
+        if feed is None or connection.id not in feed.behind or before is None:
             return
-        if not missed.is_whole:
-            connection.tell("gap", **missed.start._asdict())
-        self._read(feed, connection, missed)
+        is_told = page.is_whole or connection.tell("gap", **page.start._asdict())
+        if not is_told and page.top.epoch == before.epoch:
+            # With another epoch nothing need be missing, and everybody would come back at once.
+            connection.close(CloseCode.POSITION_LOST, "messages were lost")
+        self._read(feed, connection, page)
 
     def is_behind(self, connection: Connection) -> bool:
         feed = self._feeds.get(connection.audience)
@@ -143,12 +146,12 @@ class Hub:
             connection.position = before
             self._on_behind(connection)
 
-    def _read(self, feed: Feed, connection: Connection, missed: Missed) -> None:
-        for entry in missed.entries:
+    def _read(self, feed: Feed, connection: Connection, page: Missed) -> None:
+        for entry in page.entries:
             connection.offer_entry(entry)
-        connection.position = missed.reached
-        self._heard(feed, missed.top)
-        if connection.position == feed.position:
+        connection.position = page.reached
+        self._heard(feed, page.top)
+        if connection.position == feed.position and connection.has_room:
             del feed.behind[connection.id]
             feed.live[connection.id] = connection
         else:

@@ -7,13 +7,14 @@ the numbers of frames do not follow each other or there was a new subscription, 
 
 import asyncio
 import logging
+import random
 from typing import TypeVar
 
 from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.audience import Audience
-from qrsocket.errors import Unavailable
+from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.history import read, tops
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.roundtrip import Call, arun
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 COMPARED_AT_ONCE = 200
+# Thousands may be behind at once. The keeper needs connections to Redis, too.
+READ_AT_ONCE = 20
 
 
 class Mender:
@@ -32,6 +35,7 @@ class Mender:
         self._settings, self._hub, self._keyspace = settings, hub, Keyspace.of(settings)
         self._is_suspect = asyncio.Event()
         self._reading: set[str] = set()
+        self._turns = asyncio.Semaphore(READ_AT_ONCE)
 
     def suspect(self) -> None:
         """Something may be missing: compare, and read what is."""
@@ -53,8 +57,11 @@ class Mender:
         self._reading.add(connection.id)
         try:
             while self._hub.is_behind(connection):
-                await self._read_page(connection)
                 await connection.wait_written()
+                await self._read_page(connection)
+        except Exception:  # one message that cannot be read must not end the node
+            logger.exception("catching up failed", extra={"connection": connection.id})
+            connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             self._reading.discard(connection.id)
 
@@ -62,9 +69,9 @@ class Mender:
         audience, position = connection.audience, connection.position
         if position is None:
             return
-        missed = await self._available(read(self._keyspace.of_audience(audience), audience, position))
+        page = await self._available(read(self._keyspace.of_audience(audience), audience, position))
         if (connection.audience, connection.position) == (audience, position):  # otherwise it has moved on
-            self._hub.missed(connection, missed)
+            self._hub.take_page(connection, page)
 
     async def _compare(self, keys: Keys, audiences: list[Audience]) -> None:
         for audience, top in (await self._available(tops(keys, audiences))).items():
@@ -74,9 +81,10 @@ class Mender:
         """Make the round trip as soon as Redis can be reached."""
         while True:
             try:
-                return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+                async with self._turns:
+                    return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
             except Unavailable:
                 pass  # the keeper logs it
             except RedisError:
                 logger.exception("reading what was missed failed")
-            await asyncio.sleep(self._settings.renew_interval)
+            await asyncio.sleep(random.uniform(0.5, 1) * self._settings.renew_interval)  # noqa: S311 - spreads the load

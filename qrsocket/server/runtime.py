@@ -49,7 +49,7 @@ class Node:
         hub: Its open connections.
         keeper: Their places in Redis, and the transitions of users that this node is to tell.
         max_connections: It takes so many.
-        handshakes: How many are not connections yet.
+        sessions: How many there are, from the handshake to the close: not all have a place yet.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,7 +58,7 @@ class Node:
         self.hub = Hub(self._on_behind)
         self.keeper = Keeper(settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard)
         self.max_connections = max_connections(settings)
-        self.handshakes = 0
+        self.sessions = 0
         self._mender = Mender(settings, self.hub)
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -74,7 +74,7 @@ class Node:
 
     @property
     def is_full(self) -> bool:
-        return len(self.hub) + self.handshakes >= self.max_connections
+        return self.sessions >= self.max_connections
 
     async def run(self) -> None:
         """Serve until stopped. If a part dies, all sockets are closed: clients reconnect, to another node."""

@@ -42,15 +42,20 @@ logger = logging.getLogger(__name__)
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     """Serve one connection until it is closed."""
     is_full = node.is_full
-    node.handshakes += 1
+    node.sessions += 1
+    try:
+        await _serve(websocket, handlers, node, is_full=is_full)
+    finally:
+        node.sessions -= 1
+
+
+async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, *, is_full: bool) -> None:
     try:
         # A full node does not ask who comes.
         user = None if is_full else await shake_hands(websocket, handlers.on_connect, node.settings)
     except Exception as error:
         await refuse(websocket, error)
         return
-    finally:
-        node.handshakes -= 1
     async with asyncio.TaskGroup() as handling:
         session = Session(websocket, handlers, node, user, handling)
         if is_full:
@@ -105,6 +110,8 @@ class Session:
         """Read and write until one side closes."""
         writer = asyncio.create_task(self._connection.write(), name=f"write {self._connection.id}")
         reader = asyncio.create_task(self._read(), name=f"read {self._connection.id}")
+        if self._connection.closing is not None:
+            reader.cancel()  # what it sends is nobody's any more
         try:
             await self._connection.wait_closed()
             # Both at once: who is sent to from now on is not here.
@@ -210,7 +217,7 @@ class Session:
         if self._connection.closing is None:
             # Only a user comes back: a connection without one is another each time.
             await self._take_place(hello.since if hello and self._user is not None else None)
-        if hello is None and frame is not None:
+        if hello is None and frame is not None and self._connection.closing is None:
             self._start_handling(frame)
 
     async def _first(self) -> str | bytes | None:

@@ -111,6 +111,27 @@ async def test_a_hook_that_fails(serve: Serve, open_client: Open, caplog: pytest
     assert "hook failed" in caplog.text
 
 
+async def test_a_hook_whose_own_work_is_cancelled(
+    serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A hook that waits for something which is cancelled has failed as others do: the user's next hooks run.
+    """
+    told = Told()
+
+    @told.router.on_online
+    async def on_online(user_id: str) -> None:
+        raise asyncio.CancelledError
+
+    client = await open_client(await serve(told.router), "/socket?user=alice")
+    assert ("online", "alice") == await told.next()
+
+    await client.connection.close()
+
+    assert ("offline", "alice") == await told.next()
+    assert "hook failed" in caplog.text
+
+
 async def test_too_many_connections(serve: Serve, open_client: Open, configure: Configure) -> None:
     """
     A connection above the user's cap, counted over all nodes, is closed with 4103; the others and other users stay.

@@ -362,3 +362,78 @@ async def test_what_redis_has_wrong_of_a_node(serve: Serve, speak: Any, redis: R
 
     await socket.to("alice").send("found")
     assert "found" == await alice.receive()
+
+
+@pytest.mark.parametrize("limits", [{"max_queued_messages": 3}, {"max_queued_bytes": 262_144}, {}])
+async def test_who_missed_much_is_not_slow(
+    serve: Serve, speak: Any, configure: Configure, limits: dict[str, int]
+) -> None:
+    """
+    What a client missed may be more than may wait for a slow one: it is written by the page, and not closed for that.
+    """
+    configure(**limits)
+    address = await serve(router_of_named_users())
+    alice = await speak(address)
+    await alice.hello()
+    await alice.cut()
+    payload = "x" * 20_000
+    for n in range(80):
+        await socket.to("alice").send(f"{n} {payload}")
+
+    again = await speak(address)
+    again.connection.transport.pause_reading()
+    await again.client.send_text(f'!hello\n{{"epoch":"{alice.position.epoch}","offset":{alice.position.offset}}}')
+    async with asyncio.timeout(10):
+        while not await socket.is_online("alice"):
+            await asyncio.sleep(5 * MS)
+    again.connection.transport.resume_reading()
+    ready = await again.control("ready")
+
+    assert ready["recovered"] is True
+    assert list(range(80)) == [int((await again.receive()).split(" ")[0]) for _ in range(80)]
+
+
+async def test_a_message_that_cannot_be_read(address: str, speak: Any, redis: Redis) -> None:
+    """
+    A message that a newer version kept is skipped by an older node, with a warning; what comes after it arrives.
+    """
+    alice = await speak(address)
+    await alice.hello()
+    keys = Keyspace.of(get_settings()).shards[0]
+    offset = redis.incr(keys.position("u:alice"))
+    redis.xadd(keys.stream("u:alice"), {"k": "z", "p": "of tomorrow"}, id=f"{offset}-0")
+
+    await socket.to("alice").send("next")
+
+    assert f"{offset + 1}\nnext" == await alice.client.receive_text()
+
+
+async def test_an_order_that_cannot_be_read(address: str, speak: Any, redis: Redis) -> None:
+    """
+    An order that a newer version gave closes the connections that it was for, and nobody else's.
+    """
+    alice, bob = await speak(address), await speak(address, "bob")
+    await alice.hello()
+    await bob.hello()
+    keys = Keyspace.of(get_settings()).shards[0]
+    offset = redis.incr(keys.position("u:alice"))
+    redis.xadd(keys.stream("u:alice"), {"k": "c", "p": '{"code":4000,"reason":"","gently":true}'}, id=f"{offset}-0")
+
+    await socket.to("alice").send("next")
+    await socket.to("bob").send("hi")
+
+    assert 1011 == await alice.closed()
+    assert "hi" == await bob.receive()
+
+
+async def test_a_plain_client_that_lost_messages(address: str, open_client: Open, redis: Redis) -> None:
+    """
+    A plain client cannot be told of a gap: it is closed with 4004, and so knows that it must look again.
+    """
+    plain = await open_client(address, "/socket?user=alice")
+    keys = Keyspace.of(get_settings()).shards[0]
+    redis.incrby(keys.position("u:alice"), 2)  # two messages of which nothing is kept
+
+    await socket.to("alice").send("third")
+
+    assert 4004 == await plain.closed()

@@ -238,3 +238,34 @@ async def test_a_slow_sign_in_takes_no_place(serve: Serve, speak: Any, configure
     assert (await alice.hello())["recovered"] is False
     await socket.to("alice").send("now")
     assert "now" == await alice.receive()
+
+
+async def test_silent_connections_count(serve: Serve, speak: Any, configure: Configure) -> None:
+    """
+    A connection counts against the node's limit from its handshake on, and not from when it says hello.
+    """
+    configure(max_connections_per_node=2)
+    address = await serve(router_of_named_users())
+    for _ in range(2):
+        await speak(address, "/socket?user=silent")
+
+    refused = await speak(address, "/socket?user=alice")
+
+    assert 1013 == await refused.closed()
+
+
+async def test_who_is_one_too_many_is_not_heard(serve: Serve, speak: Any, configure: Configure) -> None:
+    """
+    The message of a connection that is refused its place is not handled.
+    """
+    configure(max_connections_per_user=1)
+    address = await serve(router_of_named_users())
+    alice = await speak(address, "/socket?user=alice")
+    await alice.hello()
+
+    refused = await speak(address, "/socket?user=alice")
+    await refused.send("handled")
+
+    assert 4103 == await refused.closed()
+    await alice.send("mine")
+    assert '{"echo":"mine"}' == await alice.receive()
