@@ -1,6 +1,7 @@
 """The applications that are measured."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from qrsocket import User
 from qrsocket.server import SocketRouter
 
+# Two lines for each connection, which the process that measures would have to read.
+logging.getLogger("uvicorn.error").addFilter(lambda record: "running" in record.getMessage())
+
 router = SocketRouter("/socket")
 
 
@@ -19,6 +23,12 @@ async def on_connect(query: dict[str, str]) -> User:
     return User(query["user"])
 
 
+@router.on_offline
+async def on_offline(user_id: str) -> None:
+    await told.rpush("offline", user_id)
+
+
+told = redis.asyncio.Redis.from_url(os.environ["QRSOCKET_REDIS_URL"])
 qrsocket = FastAPI()
 qrsocket.include_router(router)
 

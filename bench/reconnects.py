@@ -1,0 +1,71 @@
+"""
+A node dies, and all its clients come back at once: `python -m bench.reconnects`.
+
+2 000 clients that speak `qrsocket.v1` are on a node that is killed. Each was sent something meanwhile. How long until
+all are ready on the other node, with what they missed?
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+
+import psutil
+from websockets.asyncio.client import ClientConnection, connect
+
+from qrsocket import socket
+from qrsocket.embedded_redis import embedded_redis
+from tests.running import WebNode, web_node
+
+CLIENTS, OPENING_AT_ONCE = 2_000, 50
+MISSED = 3
+
+
+async def ready(node: WebNode, user: int, since: dict[str, object]) -> tuple[ClientConnection, dict[str, object]]:
+    """Open a connection, and return it with its `ready`."""
+    url = f"ws://127.0.0.1:{node.port}/socket?user={user}"
+    connection = await connect(url, subprotocols=["qrsocket.v1"], compression=None, open_timeout=60)  # type: ignore[list-item]
+    await connection.send("!hello\n" + json.dumps(since))
+    header, _, body = str(await connection.recv()).partition("\n")
+    assert header == "!ready", header
+    return connection, json.loads(body)
+
+
+async def come_back(node: WebNode, user: int, since: dict[str, object]) -> float:
+    """Return when everything that was missed is there."""
+    connection, told = await ready(node, user, since)
+    assert told["recovered"], told
+    for number in range(MISSED):
+        frame = str(await connection.recv())
+        assert frame.endswith(f"\nmissed {number}"), frame
+    at = time.monotonic()
+    await connection.close()
+    return at
+
+
+async def main() -> None:
+    with web_node(app="bench.apps:qrsocket") as dying, web_node(app="bench.apps:qrsocket") as other:
+        positions: list[dict[str, object]] = []
+        for start in range(0, CLIENTS, OPENING_AT_ONCE):
+            users = range(start, start + OPENING_AT_ONCE)
+            opened = await asyncio.gather(*(ready(dying, user, {}) for user in users))
+            positions += [{"epoch": told["epoch"], "offset": told["offset"]} for _, told in opened]
+        dying.kill()
+        killed_at = time.monotonic()
+        for number in range(MISSED):
+            await socket.to(range(CLIENTS)).send(f"missed {number}")
+        sent_at = time.monotonic()
+        process = psutil.Process(other.pid)
+        before = sum(process.cpu_times()[:2])
+        came = sorted(await asyncio.gather(*(come_back(other, user, at) for user, at in enumerate(positions))))
+        spent = sum(process.cpu_times()[:2]) - before
+        half, last = came[CLIENTS // 2] - sent_at, came[-1] - sent_at
+        sys.stdout.write(f"{CLIENTS} clients back with what they missed: half in {half:.1f} s, all in {last:.1f} s\n")
+        sys.stdout.write(f"{came[-1] - killed_at:.1f} s after the kill; {spent / CLIENTS * 1e6:.0f} µs of CPU each\n")
+
+
+if __name__ == "__main__":
+    with embedded_redis() as server:
+        os.environ["QRSOCKET_REDIS_URL"] = server.url
+        asyncio.run(main())
