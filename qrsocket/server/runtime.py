@@ -236,4 +236,5 @@ async def _stop(node: Node, running: asyncio.Task[None]) -> None:
     await node.stop()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await clients.aclose()
+    if not _of_app:  # otherwise another node of this process, in the middle of a command, would lose its connection
+        await clients.aclose()
