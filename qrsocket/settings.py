@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     )
 
     auth_deadline: Seconds = Field(
-        default=10.0, description="Seconds until the first message must have come; then 4100."
+        default=10.0,
+        description="Seconds until the first message must have come; then 4100, or the `ready` of a user who is known.",
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),

@@ -13,11 +13,7 @@ if not (holder == ARGV[6] and claimed == ARGV[3]) then
   if ARGV[7] == epoch or newest > seq or (newest == seq and claimed_in == epoch) then return 0 end
   -- Redis forgot the claim, and perhaps the edge.
   if seq_of(audience) < seq then set_state(audience, seq, kind) end
-  local head = redis.call('LINDEX', edges(audience), 0)
-  while head and tonumber(string.match(head, '^%d+')) <= seq do
-    redis.call('LPOP', edges(audience))
-    head = redis.call('LINDEX', edges(audience), 0)
-  end
+  drop_up_to(audience, seq)
   redis.call('LPUSH', edges(audience), ARGV[3] .. '|' .. kind)
 end
 drop_claim(audience)

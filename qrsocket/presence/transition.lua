@@ -32,6 +32,17 @@ local function drop_claim(audience)
   redis.call('DEL', claim(audience))
 end
 
+-- Take the edges up to a number out of the mailbox. Returns whether there were any.
+local function drop_up_to(audience, seq)
+  local dropped = false
+  local head = redis.call('LINDEX', edges(audience), 0)
+  while head and tonumber(string.match(head, '^%d+')) <= seq do
+    redis.call('LPOP', edges(audience))
+    dropped, head = true, redis.call('LINDEX', edges(audience), 0)
+  end
+  return dropped
+end
+
 -- Returns the edge if `node` is to tell it now; nil if an earlier one is still being told, and whoever does hands over.
 -- Numbers begin with the clock, so that they stay unique when the state was forgotten.
 local function transition(audience, kind, node)
@@ -97,12 +108,7 @@ local function restore(audience, seq, kind, told_seq, told, node)
   set_told(audience, told_seq, told)
   -- Claimed since Redis is what it is: that is no dump, and who has it acknowledges it.
   if redis.call('HGET', claim(audience), 'epoch') == epoch then return nil end
-  local head = redis.call('LINDEX', edges(audience), 0)
-  if not head or tonumber(string.match(head, '^%d+')) > told_seq then return nil end
-  while head and tonumber(string.match(head, '^%d+')) <= told_seq do
-    redis.call('LPOP', edges(audience))
-    head = redis.call('LINDEX', edges(audience), 0)
-  end
+  if not drop_up_to(audience, told_seq) then return nil end
   drop_claim(audience)
   return claim_head(audience, node, 1)
 end
