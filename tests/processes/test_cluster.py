@@ -94,7 +94,7 @@ async def test_a_killed_nodes_users_are_told_offline(
     lost = [await open_client(address(killed), f"/socket?user=lost{n}") for n in range(20)]
     await open_client(address(killed), "/socket?user=both")
     staying = await open_client(address(other), "/socket?user=both")
-    await until(lambda: redis.llen("told") == 21)
+    await until(lambda: redis.llen("told") == 21 and not redis.keys("*claim:*"))
     redis.delete("told")
 
     killed.kill()
@@ -155,7 +155,7 @@ async def test_a_stalled_node_is_fenced_and_comes_back(
     """
     stalled, _ = nodes
     client = await open_client(address(stalled), "/socket?user=alice")
-    await until(lambda: redis.llen("told") == 1)
+    await until(lambda: redis.llen("told") == 1 and not redis.keys("*claim:*"))
 
     stalled.send_signal(signal.SIGSTOP)
     await until(lambda: redis.llen("told") == 2)
