@@ -105,8 +105,9 @@ def _unfinished_jobs(all: Stage) -> int:
     """Wait until none is left, or for so long. Returns how many are."""
     deadline = time.monotonic() + JOBS_TIMEOUT
     redis = all.redis.client
-    # The names of Celery's default queue, and of what its workers have taken but not acknowledged.
-    while (left := redis.llen("celery") + redis.hlen("unacked")) and time.monotonic() < deadline:
+    # The names of Celery's default queue, and of what its workers have taken but not acknowledged. What is in "unacked"
+    # but not in its index, since Redis was full or rolled back between the two, kombu gives to nobody any more.
+    while (left := redis.llen("celery") + redis.zcard("unacked_index")) and time.monotonic() < deadline:
         time.sleep(CHECK_PAUSE)
     return left
 
