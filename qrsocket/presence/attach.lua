@@ -6,8 +6,8 @@
 -- ARGV[6], ARGV[7]  number of the last edge that the node knows of, or 0, and 'online' or 'offline'
 -- ARGV[8], ARGV[9]  likewise of the last one that the node has told
 -- ARGV[10], ARGV[11]  epoch and offset that a client comes back with, or ''
--- Returns {'OK', {seq, online}, page of what was missed, edge or nothing}; {'FENCED'} if the node was given up: its
--- routes are gone or going; {'LIMIT'} if there are too many, and then nothing has changed.
+-- Returns {'OK', {seq, online, told_seq, told}, page of what was missed, edge or nothing}; {'FENCED'} if the node was
+-- given up: its routes are gone or going; {'LIMIT'} if there are too many, and then nothing has changed.
 local node, audience, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
 
@@ -38,5 +38,6 @@ else
   page = missed(audience, ARGV[10], tonumber(ARGV[11]))
 end
 edge = settle(audience, tonumber(ARGV[5]), node) or edge
-local decided = redis.call('HMGET', state(audience), 'seq', 'online')
-return {'OK', {decided[1] or '0', decided[2] or '0'}, page, edge}
+local last = redis.call('HMGET', state(audience), 'seq', 'online', 'told_seq', 'told')
+for i = 1, 4 do last[i] = last[i] or '0' end
+return {'OK', last, page, edge}

@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
 
-from qrsocket import audience as audiences
 from qrsocket import clients
 from qrsocket.audience import Audience
 from qrsocket.errors import Unavailable
@@ -153,8 +152,8 @@ class Keeper:
                 return attached
             self._unsettled.discard(audience)
             self._returning.discard(audience)
-        if attached.seq and audiences.user_of(audience):
-            self.mailbox.note(audience, attached.seq, online=attached.online)
+        if attached.known.seq:
+            self.mailbox.learn(audience, attached.known)
         if attached.edge:
             self.mailbox.take(attached.edge)
         if attached.missed and count:

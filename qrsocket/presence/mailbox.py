@@ -18,8 +18,8 @@ class Memory:
 
     Attributes:
         seq, online: Number and kind of the last one that was decided.
-        told, told_online: Of the last one that was told here.
-        told_at, at: When that was, and when anything was heard of the user, on the clock of this process.
+        told, told_online: Of the last one that was told, here or as Redis said.
+        told_at, at: When that was or was heard, and when anything was, on the clock of this process.
     """
 
     seq: int = 0
@@ -53,14 +53,14 @@ class Mailbox:
         held = self.held.get(edge.audience)
         if held is not None and edge.seq <= held.seq:
             return
-        self.note(edge.audience, edge.seq, online=edge.online)
+        self.learn(edge.audience, Known(edge.seq, edge.online))
         self.held[edge.audience] = edge
         self._on_edge(edge)
 
     def begin(self, edge: Edge) -> bool:
         """
-        Return whether *edge* is to be told now. Not if another node has it by now, or if it was told here, and only
-        Redis was not reached to hear it.
+        Return whether *edge* is to be told now. Not if another node has it by now, or if it was told, and only Redis
+        was not reached to hear it.
         """
         is_wanted = self.held.get(edge.audience) is edge and edge.seq > self._memories[edge.audience].told
         if is_wanted:
@@ -68,9 +68,7 @@ class Mailbox:
         return is_wanted
 
     def told(self, edge: Edge) -> None:
-        memory = self._touch(edge.audience)
-        if edge.seq > memory.told:
-            memory.told, memory.told_online, memory.told_at = edge.seq, edge.online, memory.at
+        self.learn(edge.audience, Known(edge.seq, edge.online, edge.seq, edge.online))
 
     def end(self, edge: Edge) -> None:
         """Redis knows that *edge* was told, or has given it to another node."""
@@ -83,11 +81,13 @@ class Mailbox:
         if edge not in self._begun:
             self.end(edge)
 
-    def note(self, audience: Audience, seq: int, *, online: bool) -> None:
-        """Remember the last edge of *audience* that Redis knows of."""
+    def learn(self, audience: Audience, known: Known) -> None:
+        """Remember what is known of the edges of *audience*: from Redis, it is what any node has said."""
         memory = self._touch(audience)
-        if seq > memory.seq:
-            memory.seq, memory.online = seq, online
+        if known.seq > memory.seq:
+            memory.seq, memory.online = known.seq, known.online
+        if known.told > memory.told:
+            memory.told, memory.told_online, memory.told_at = known.told, known.told_online, memory.at
 
     def known(self, audience: Audience) -> Known:
         memory = self._memories.get(audience)
@@ -111,7 +111,8 @@ class Mailbox:
 
     def _is_fresh(self, memory: Memory) -> bool:
         """
-        Whether what was told here may have been the last: what another node told later is forgotten there later.
+        Whether what was told may have been the last. What another node told later, it was told of later: it forgets
+        that later, too.
         """
         return memory.told > 0 and memory.told_at > time.monotonic() - REMEMBERED
 

@@ -53,7 +53,7 @@ class Known(NamedTuple):
 
     Attributes:
         seq, online: Number and kind of the last one; 0 if none is known.
-        told, told_online: Of the last one that this node has told.
+        told, told_online: Of the last one that was told, by this node or as Redis said.
     """
 
     seq: int = 0
@@ -69,14 +69,13 @@ UNKNOWN = Known()
 class Attached:
     """
     Attributes:
-        seq, online: The user's last edge, told or not. Only with OK, as are the others.
+        known: The user's edges, as Redis has them. Only with OK, as are the others.
         missed: What came since the position that was asked for; without one, the newest position and no messages.
         edge: To be told by this node.
     """
 
     status: Attach
-    seq: int = 0
-    online: bool = False
+    known: Known = UNKNOWN
     missed: Missed | None = None
     edge: Edge | None = None
 
@@ -229,10 +228,9 @@ def _parse_attached(reply: list[Any]) -> Attached:
     status = Attach(reply[0])
     if status is not Attach.OK:
         return Attached(status)
-    _, (seq, online), page, *edge = reply
-    return Attached(
-        status, int(seq), online == b"1", parse_missed(page), _parse_edge(edge[0]) if edge and edge[0] else None
-    )
+    _, (seq, online, told, told_online), page, *edge = reply
+    known = Known(int(seq), online == b"1", int(told), told_online == b"1")
+    return Attached(status, known, parse_missed(page), _parse_edge(edge[0]) if edge and edge[0] else None)
 
 
 def _parse_reaped(reply: list[Any]) -> Reaped:

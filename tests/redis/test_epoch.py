@@ -318,7 +318,7 @@ async def test_who_is_back_in_time_was_never_gone(
     back.renew()
     pass_time(redis, keys, GRACE)
 
-    assert (None, came.seq, True) == (again.edge, again.seq, again.online)
+    assert (None, came.seq, True) == (again.edge, again.known.seq, again.known.online)
     assert ([] if is_back else [Edge(ALICE, came.seq + 1, online=False)]) == back.reap()
 
 
@@ -367,7 +367,7 @@ async def test_a_roll_back_does_not_bring_back_who_has_left(
     pass_time(redis, keys, LEASE / 2)
     back.renew()
 
-    assert (None, went.seq, False) == (attached.edge, attached.seq, attached.online)
+    assert (None, went.seq, False) == (attached.edge, attached.known.seq, attached.known.online)
     assert ([], []) == (emptied, back.reap())
     assert [] == redis.keys(keys.route("*"))
 

@@ -107,3 +107,42 @@ async def test_what_a_shard_forgot_is_said_again_when_another_was_late(
     assert [second] == failed
     assert b"1" == redis.hget(first.state(user), "online")
     assert [user.encode()] == redis.zrange(first.grace, 0, -1)
+
+
+async def test_what_another_node_told_outlives_it(
+    redis: redis_py.Redis, keys: Keys, configure: Configure, new_keeper: Callable[..., Keeper]
+) -> None:
+    """
+    A user whom this node said to have gone, and another to have come again, is here now, and the other node is no more.
+    A Redis that forgot it all hears from this one what was told last, and not what it told itself before.
+    """
+    configure(renew_interval=10 * MS, lease=300 * MS, offline_grace=0)
+    here, edges = {ALICE}, []
+    keeper = new_keeper(edges.append, here=here)
+
+    async def settle_and_tell() -> None:
+        await keeper.settle(ALICE)
+        keeper.mailbox.told(edges[-1])
+        await keeper.acknowledge(edges[-1])
+
+    await settle_and_tell()
+    here.clear()
+    await settle_and_tell()
+    other = Node(redis, "other")
+    again = other.attach("alice").edge
+    here.add(ALICE)
+    await keeper.settle(ALICE)
+    other.hang_up()
+
+    redis.flushall()
+    await until(lambda: keeper.node == "k2")
+    await until(
+        lambda: float(redis.hget(keys.server, "beat") or 0) > float(redis.hget(keys.server, "settle_until")) + 50
+    )
+    here.clear()
+    await keeper.settle(ALICE)
+
+    assert again is not None
+    assert [(True, again.seq - 2), (False, again.seq - 1), (False, again.seq + 1)] == [
+        (edge.online, edge.seq) for edge in edges
+    ]

@@ -49,8 +49,8 @@ def came(node: Node) -> Edge:
 def left(node: Node, *, tell: bool = True) -> int:
     """Let alice go offline, and return the number of that."""
     attached = node.attach("alice", 0, grace=0, tell=tell)
-    assert not attached.online
-    return attached.seq
+    assert not attached.known.online
+    return attached.known.seq
 
 
 def told(edge: Edge) -> Known:
@@ -77,7 +77,7 @@ async def test_an_edge_is_handed_out_when_the_one_before_is_told(roundtrip: Roun
 
     assert [None] * 3 == [attached.edge for attached in waiting]
     assert [(first.seq + 1, False), (first.seq + 2, True), (first.seq + 3, False)] == [
-        (attached.seq, attached.online) for attached in waiting
+        (attached.known.seq, attached.known.online) for attached in waiting
     ]
     following = [await roundtrip(acknowledge(node.keys, "n1", first, grace=GRACE))]
     while edge := following[-1]:
@@ -391,7 +391,7 @@ async def test_an_edge_that_redis_forgot_goes_on(
     assert await roundtrip(reclaim(keys, "n2", first, former="n1", epoch=mortal_node.epoch))
     assert (first,) == await roundtrip(claims(keys, "n2"))
     attached = back.attach("alice")
-    assert (first.seq, True, None) == (attached.seq, attached.online, attached.edge)
+    assert (first.seq, True, None) == (attached.known.seq, attached.known.online, attached.edge)
     assert await roundtrip(acknowledge(keys, "n2", first, grace=GRACE)) is None
     pass_time(redis, keys, LEASE / 2)
     assert first.seq + 1 == left(back)
@@ -561,7 +561,7 @@ async def test_an_edge_that_is_being_told_outlives_what_is_known_of_later_ones(
     await roundtrip(acknowledge(keys, "n2", first, grace=GRACE))
     await roundtrip(leave(keys, "n1"))
 
-    assert (None, decided, False) == (attached.edge, attached.seq, attached.online)
+    assert (None, decided, False) == (attached.edge, attached.known.seq, attached.known.online)
     assert (first,) == open_edges
     assert [Edge(ALICE, decided + 1, online=False)] == settled(mortal_redis, back)
 
@@ -589,7 +589,7 @@ async def test_redis_takes_a_nodes_word_for_what_it_forgot(
     attached = await roundtrip(attach(keys, "n1", ALICE, int(online), limit=20, grace=0, known=known))
     changed = await roundtrip(attach(keys, "n1", ALICE, int(not online), limit=20, grace=0, known=known))
 
-    assert (41, online, None) == (attached.seq, attached.online, attached.edge)
+    assert (41, online, None) == (attached.known.seq, attached.known.online, attached.edge)
     assert Edge(ALICE, 42, online=not online) == changed.edge
     assert [(42, "offline" if online else "online")] == mailbox(redis, keys)
 
@@ -606,7 +606,7 @@ async def test_what_redis_knows_better_it_keeps(
     before = everything(redis)
     for at, known in product(("n1", "n2"), (told(first), untold(first.seq, online=True))):
         attached = await roundtrip(attach(keys, at, ALICE, 0, limit=20, grace=0, known=known))
-        assert (first.seq + 1, False, None) == (attached.seq, attached.online, attached.edge)
+        assert (first.seq + 1, False, None) == (attached.known.seq, attached.known.online, attached.edge)
 
     assert before == everything(redis)
 
@@ -662,7 +662,7 @@ async def test_told_edges_of_an_old_dump_are_dropped(
     await roundtrip(leave(keys, "n1"))
 
     assert (first.seq + 1, first.seq + 2) == (seq, last.seq)
-    assert (None, last.seq, True) == (attached.edge, attached.seq, attached.online)
+    assert (None, last.seq, True) == (attached.edge, attached.known.seq, attached.known.online)
     assert [] == mailbox(redis, keys) + back.reap()
     assert 0 == redis.exists(keys.claim(ALICE), keys.claims("n1"), keys.claims("n2"))
 

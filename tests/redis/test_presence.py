@@ -156,7 +156,7 @@ async def test_the_first_connection_anywhere_is_the_edge(
     assert Edge("u:alice", first.edge.seq, online=True, attempt=1) == first.edge
     assert [Attach.OK] * 4 == [attached.status for attached in (first, *more)]
     assert [None] * 3 == [attached.edge for attached in more]
-    assert [(first.edge.seq, True)] * 4 == [(attached.seq, attached.online) for attached in (first, *more)]
+    assert [(first.edge.seq, True)] * 4 == [(attached.known.seq, attached.known.online) for attached in (first, *more)]
 
 
 async def test_the_count_is_absolute(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
@@ -192,7 +192,7 @@ async def test_offline_is_told_when_the_last_node_lets_go(
         attached.edge for attached in (left_one, left_both, repeated)
     ]
     assert [(came.seq, True), (came.seq + 1, False), (came.seq + 1, False)] == [
-        (attached.seq, attached.online) for attached in (left_one, left_both, repeated)
+        (attached.known.seq, attached.known.online) for attached in (left_one, left_both, repeated)
     ]
     assert set() == await roundtrip(online_of(keys, ["u:alice"]))
     assert [] == redis.keys(keys.route("*")) + redis.keys(keys.members("*"))
@@ -283,8 +283,8 @@ async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: 
     came = await roundtrip(attach(node.keys, "n1", "u:alice", 1, limit=20, grace=LEASE))
 
     assert (None, None) == (went.edge, came.edge)
-    assert (True, True) == (went.online, came.online)
-    assert went.seq == came.seq
+    assert (True, True) == (went.known.online, came.known.online)
+    assert went.known.seq == came.known.seq
     assert [b"u:alice"] == waiting
     assert [] == redis.zrange(node.keys.grace, 0, -1)
 
@@ -364,7 +364,7 @@ async def test_a_connection_without_a_user_is_no_edge(
     went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
 
     assert [(Attach.OK, 0, False, None)] * 2 == [
-        (attached.status, attached.seq, attached.online, attached.edge) for attached in (came, went)
+        (attached.status, attached.known.seq, attached.known.online, attached.edge) for attached in (came, went)
     ]
     assert {"c:x"} == online
     assert 2 == kept

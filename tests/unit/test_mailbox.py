@@ -176,19 +176,21 @@ def test_an_old_edge_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Ed
     ("act", "known"),
     [
         (lambda mailbox: None, UNKNOWN),
-        (lambda mailbox: mailbox.note(ALICE, 7, online=True), Known(7, online=True)),
+        (lambda mailbox: mailbox.learn(ALICE, Known(7, online=True)), Known(7, online=True)),
         (lambda mailbox: mailbox.take(ONLINE), Known(7, online=True)),
-        (lambda mailbox: mailbox.told(ONLINE) or mailbox.note(ALICE, 7, online=True), Known(7, True, 7, True)),
+        (lambda mailbox: mailbox.told(ONLINE) or mailbox.learn(ALICE, Known(7, online=True)), Known(7, True, 7, True)),
         (lambda mailbox: mailbox.take(ONLINE) or mailbox.told(ONLINE), Known(7, True, 7, True)),
         (
-            lambda mailbox: mailbox.take(ONLINE) or mailbox.told(ONLINE) or mailbox.note(ALICE, 8, online=False),
+            lambda mailbox: (
+                mailbox.take(ONLINE) or mailbox.told(ONLINE) or mailbox.learn(ALICE, Known(8, online=False))
+            ),
             Known(8, False, 7, True),
         ),
         (
-            lambda mailbox: mailbox.note(ALICE, 8, online=False) or mailbox.note(ALICE, 7, online=True),
+            lambda mailbox: mailbox.learn(ALICE, Known(8, online=False)) or mailbox.learn(ALICE, Known(7, online=True)),
             Known(8, online=False),
         ),
-        (lambda mailbox: mailbox.note(BOB, 7, online=True), UNKNOWN),
+        (lambda mailbox: mailbox.learn(BOB, Known(7, online=True)), UNKNOWN),
     ],
     ids=["nothing", "heard", "held", "told, then heard", "told", "told, and heard of a later", "late", "of another"],
 )
@@ -205,10 +207,10 @@ def test_who_was_not_heard_of_is_forgotten(mailbox: Mailbox, clock: Clock) -> No
     """
     A minute and a grace after the last word of a user there is nothing left; a word meanwhile begins it anew.
     """
-    mailbox.note(ALICE, 7, online=True)
-    mailbox.note(BOB, 3, online=True)
+    mailbox.learn(ALICE, Known(7, online=True))
+    mailbox.learn(BOB, Known(3, online=True))
     clock.now += REMEMBERED + GRACE - 1
-    mailbox.note(ALICE, 7, online=True)
+    mailbox.learn(ALICE, Known(7, online=True))
     mailbox.forget(nobody)
     before = mailbox.known(BOB)
     clock.now += 1
@@ -223,8 +225,8 @@ def test_who_is_here_is_not_forgotten(mailbox: Mailbox, clock: Clock) -> None:
     """
     Who has a connection here, or an edge to be told here, is remembered however long it lasts, and a minute after.
     """
-    mailbox.note(ALICE, 7, online=True)
-    mailbox.note(CAROL, 9, online=True)
+    mailbox.learn(ALICE, Known(7, online=True))
+    mailbox.learn(CAROL, Known(9, online=True))
     mailbox.take(Edge(BOB, 3, online=True))
     for _ in range(5):
         clock.now += REMEMBERED + GRACE
@@ -246,10 +248,10 @@ def test_redis_must_not_forget_who_went(mailbox: Mailbox, clock: Clock) -> None:
     To be said again to a Redis that forgot: who was said to have gone, as long as that is remembered; and who may have
     gone and was not said to, for a grace and a lease. Who is online for longer is so elsewhere.
     """
-    mailbox.note(ALICE, 7, online=True)
-    mailbox.note(BOB, 4, online=False)
+    mailbox.learn(ALICE, Known(7, online=True))
+    mailbox.learn(BOB, Known(4, online=False))
     clock.now += GRACE + LEASE - 1
-    mailbox.note(CAROL, 9, online=True)
+    mailbox.learn(CAROL, Known(9, online=True))
     at_first = mailbox.of_the_gone()
     clock.now += 1
     later = mailbox.of_the_gone()
@@ -288,7 +290,7 @@ def test_what_was_told_is_said_again_for_a_minute(mailbox: Mailbox, clock: Clock
     mailbox.told(ONLINE)
     mailbox.end(ONLINE)
     clock.now += REMEMBERED - 1
-    mailbox.note(ALICE, 9, online=True)
+    mailbox.learn(ALICE, Known(9, online=True))
     within = mailbox.of_the_gone(), mailbox.known(ALICE)
     clock.now += GRACE + LEASE + 1
     after = mailbox.of_the_gone(), mailbox.known(ALICE)
