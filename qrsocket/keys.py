@@ -83,6 +83,32 @@ class Keys:
         """String: the answer to a publish, so that the same message is not sent twice."""
         return f"{self.base}sent:{message_id}"
 
+    @property
+    def due(self) -> str:
+        """Sorted set: `<id> <owner>` of a job -> when something is decided about it (Unix ms)."""
+        return f"{self.base}due"
+
+    @property
+    def lines(self) -> str:
+        """Set: queues that jobs wait in."""
+        return f"{self.base}lines"
+
+    def line(self, queue: str) -> str:
+        """Sorted set: `<id> <owner>` of a job that waits in *queue* -> since when (Unix ms)."""
+        return f"{self.base}line:{queue}"
+
+    def record(self, owner: Audience, id: str) -> str:
+        """Hash: what is known of a job. Ends `job_seconds` after the job."""
+        return f"{self.base}job:{id} {owner}"
+
+    def jobs(self, owner: Audience) -> str:
+        """Sorted set: id of a job -> when it was queued (Unix ms)."""
+        return f"{self.base}jobs:{owner}"
+
+    def chunks(self, owner: Audience, id: str) -> str:
+        """Stream: `<n>-0` -> t, a: a piece of what a job writes, and 1 if the job has begun again with it."""
+        return f"{self.base}chunks:{id} {owner}"
+
     def probe(self, probe_id: str) -> str:
         """List: nodes that have seen a probe."""
         return f"{self.base}probe:{probe_id}"

@@ -18,6 +18,9 @@ class Kind(StrEnum):
     TEXT = "t"
     BINARY = "b"
     CLOSE = "c"
+    JOB = "j"
+    PROGRESS = "g"
+    CHUNK = "w"
     HEARTBEAT = "h"
     PROBE = "p"
 

@@ -105,8 +105,8 @@ class Settings(BaseSettings):
 
     lease: Seconds = Field(
         default=15.0,
-        description="Seconds that a node's connections count as open after its last renewal. Shorter finds a "
-        "killed node sooner, and takes a stalled one for dead.",
+        description="Seconds that a node's connections count as open after its last renewal, and a job as running. "
+        "Shorter finds a killed process sooner, and takes a stalled one for dead.",
     )
     renew_interval: Seconds = Field(
         default=1.0, description="Seconds between two renewals of the lease, each with a reap."
@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     )
     recovery_seconds: Seconds = Field(
         default=300.0, description="Seconds that they are kept after the last one: who comes back later has a gap."
+    )
+
+    job_seconds: Seconds = Field(
+        default=3600.0, description="Seconds that the last state of a job is kept after its end, for pages that load."
     )
 
     debug: bool = Field(

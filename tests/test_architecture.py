@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STATIONS = (
     ("errors", "settings", "message", "audience", "context", "keys", "position", "awaited", "listening"),
     ("roundtrip", "clients"),
-    ("presence", "fanout"),
+    ("presence", "fanout", "jobs"),
     ("sender",),
     ("", "sync"),
     ("server", "celery"),
@@ -23,6 +23,8 @@ STATIONS = (
 FORBIDDEN = (
     ("qrsocket.fanout", "qrsocket.presence"),
     ("qrsocket.presence", "qrsocket.fanout"),
+    ("qrsocket.jobs", "qrsocket.fanout"),
+    ("qrsocket.jobs", "qrsocket.presence"),
     ("qrsocket.server", "qrsocket.celery"),
     ("qrsocket.server", "qrsocket.sync"),
     ("qrsocket.server", "celery"),

@@ -1,7 +1,9 @@
 """The Celery side: jobs know the user who queued them, and can tell how they fare."""
 
 from qrsocket.celery.asynchronous import async_task
-from qrsocket.celery.jobs import job, notify_user
-from qrsocket.celery.user import install
+from qrsocket.celery.current_job import job
+from qrsocket.celery.fates import install
+from qrsocket.celery.notify import notify_user
+from qrsocket.celery.run import JobCancelled
 
-__all__ = ["async_task", "install", "job", "notify_user"]
+__all__ = ["JobCancelled", "async_task", "install", "job", "notify_user"]

@@ -9,7 +9,9 @@ from typing import Any
 
 from celery import Celery, signals
 
-from qrsocket.context import Context, TaskRun, begin, current, end
+from qrsocket.audience import Audience, of_connection, of_user
+from qrsocket.context import Context, TaskRun, begin, current, current_audience, end
+from qrsocket.errors import NoRecipient
 
 HEADER = "qrsocket"
 
@@ -20,20 +22,36 @@ VISIBILITY_TIMEOUT = 3600.0
 REDELIVERY_SLACK = 300.0
 
 
-def install(app: Celery) -> None:
-    """
-    Let tasks know the user who queued them: `socket.send(...)` in a task reaches that user.
-
-    Call it once where the Celery application is made, which web processes and workers import. Works in every pool, in
-    eager mode, and for chains, groups, chords, links, retries and tasks that tasks queue. Not for a thread that a task
-    starts by itself (run it in `contextvars.copy_context()`); a task from beat has no user.
-
-    Args:
-        app: The application. The signals that carry the user are Celery's own, for all applications of the process.
-    """
+def carry_user() -> None:
+    """Connect the signals that carry the user: Celery's own, for all applications of the process."""
     signals.before_task_publish.connect(_write, weak=False, dispatch_uid="qrsocket.write")
     signals.task_prerun.connect(_restore, weak=False, dispatch_uid="qrsocket.restore")
     signals.task_postrun.connect(_forget, weak=False, dispatch_uid="qrsocket.forget")
+
+
+def owner_in(headers: Mapping[str, Any]) -> Audience | None:
+    """Return whom a message's headers name: the user, or else the connection."""
+    carried = headers.get(HEADER)
+    if not isinstance(carried, Mapping):
+        return None
+    user, connection = carried.get("user"), carried.get("connection")
+    if user is not None:
+        return of_user(user)
+    return None if connection is None else of_connection(connection)
+
+
+def owner_of(request: Any) -> Audience | None:
+    """Return whom a task that runs here runs for."""
+    try:
+        return current_audience() if request.is_eager else owner_in(request.headers or {})
+    except NoRecipient:
+        return None
+
+
+def redelivery_window(app: Celery) -> float:
+    """Return the seconds in which the broker may give a task to a worker again."""
+    options = app.conf.broker_transport_options or {}
+    return float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT) + REDELIVERY_SLACK
 
 
 def _write(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
@@ -102,8 +120,7 @@ def _run_of(task: Any) -> TaskRun:
     request = task.request
     # A task that was replaced, by itself even, gives its id to the other.
     task_id = f"{request.id}+{request.replaced_task_nesting}" if request.replaced_task_nesting else request.id
-    options = task.app.conf.broker_transport_options or {}
-    return TaskRun(str(task_id), float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT) + REDELIVERY_SLACK)
+    return TaskRun(str(task_id), redelivery_window(task.app))
 
 
 def _forget(task: Any = None, **_: Any) -> None:

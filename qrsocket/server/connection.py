@@ -39,6 +39,7 @@ class Connection:
         self._settings = settings
         self._waiting: deque[Event] = deque()
         self._waiting_bytes = 0
+        self._newest: dict[str, Event] = {}
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
         self._written = asyncio.Event()
@@ -70,6 +71,19 @@ class Connection:
                 self.obey(Close.from_payload(entry.message.payload))
         elif self.closing is None:
             self._queue(self.wire.message(entry.offset, entry.message))
+
+    def offer_newest(self, of: str, event: Event) -> None:
+        """Queue an event of which only the newest *of* its kind counts. It goes when nothing else waits."""
+        if self.closing is None:
+            self._newest[of] = event
+            self._changed.set()
+
+    def drop_newest(self, of: str | None = None) -> None:
+        """Drop what waits *of* this kind, or of all, since what is offered next is newer."""
+        if of is None:
+            self._newest.clear()
+        else:
+            self._newest.pop(of, None)
 
     @property
     def has_room(self) -> bool:
@@ -114,6 +128,10 @@ class Connection:
         try:
             while self._waiting or self.closing is None:
                 if not self._waiting:
+                    if self._newest:
+                        event, _ = self._newest.pop(next(iter(self._newest)))
+                        await self.websocket.send(event)
+                        continue
                     self._changed.clear()
                     await self._changed.wait()
                     continue

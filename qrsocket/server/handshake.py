@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException, WebSocketException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -24,9 +24,15 @@ PARAMETERS = frozenset({"request", "cookies", "headers", "query", "client", "tok
 DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 
-async def shake_hands(websocket: WebSocket, on_connect: Function | None, settings: Settings) -> str | None:
+async def shake_hands(
+    connection: HTTPConnection, on_connect: Function | None, settings: Settings, *, with_origin: bool = True
+) -> str | None:
     """
-    Check the origin and ask *on_connect*.
+    Check the origin and ask *on_connect*, unless an ASGI middleware or a dependency has said already who it is.
+
+    Args:
+        connection: A WebSocket that is not accepted yet, or a request for the jobs of who sends it.
+        with_origin: The origin is to be checked: browsers need not say it where nothing is changed.
 
     Returns:
         The user's id; None if it is not known yet.
@@ -34,18 +40,19 @@ async def shake_hands(websocket: WebSocket, on_connect: Function | None, setting
     Raises:
         HTTPException: The connection is refused.
     """
-    _check_origin(websocket, settings)
-    if on_connect is None:
-        return None
+    if with_origin:
+        _check_origin(connection, settings)
+    if on_connect is None or current().user is not None:
+        return current().user
     # As a Request, FastAPI's security classes (OAuth2PasswordBearer, APIKeyCookie …) read it as they read any other.
-    request = Request({**websocket.scope, "type": "http", "method": "GET"})
-    scheme, _, credentials = websocket.headers.get("Authorization", "").partition(" ")
+    request = Request({**connection.scope, "type": "http", "method": "GET"})
+    scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")
     values = {
         "request": request,
-        "cookies": websocket.cookies,
-        "headers": websocket.headers,
-        "query": dict(websocket.query_params),
-        "client": websocket.client.host if websocket.client else None,
+        "cookies": connection.cookies,
+        "headers": connection.headers,
+        "query": dict(connection.query_params),
+        "client": connection.client.host if connection.client else None,
         "token": credentials.strip() if scheme.lower() == "bearer" else None,
     }
     with running_for(Context()):
@@ -63,9 +70,9 @@ async def shake_hands(websocket: WebSocket, on_connect: Function | None, setting
 async def refuse(websocket: WebSocket, error: Exception) -> None:
     """Answer the handshake with an HTTP error instead of accepting it."""
     try:
-        response = _refusal(error)
+        response = refusal(error)
     except (TypeError, ValueError) as wrong:  # the application's text or headers cannot be sent
-        response = _refusal(wrong)
+        response = refusal(wrong)
     with suppress(WebSocketDisconnect, OSError), query_unlogged(websocket):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
@@ -74,7 +81,8 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
             await websocket.close()
 
 
-def _refusal(error: Exception) -> JSONResponse:
+def refusal(error: Exception) -> JSONResponse:
+    """Return what a refused client is answered. What was not raised for it is logged, and not told."""
     match error:
         case HTTPException():  # FastAPI's is one of these
             return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
@@ -99,15 +107,15 @@ def query_unlogged(websocket: WebSocket) -> Iterator[None]:
         websocket.scope["query_string"] = query
 
 
-def _check_origin(websocket: WebSocket, settings: Settings) -> None:
+def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     """
     Refuse pages of other sites: browsers send cookies with a WebSocket from any page.
 
     Source: RFC 6455, section 10.2
     """
-    origin = websocket.headers.get("Origin")
+    origin = connection.headers.get("Origin")
     if origin is None:
-        if websocket.cookies:
+        if connection.cookies:
             raise HTTPException(403, "a connection with cookies must say its Origin")
         return  # not a browser
     if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
@@ -117,7 +125,7 @@ def _check_origin(websocket: WebSocket, settings: Settings) -> None:
     except ValueError:
         raise HTTPException(403, "Origin not allowed") from None
     port = DEFAULT_PORTS.get(parts.scheme, "")
-    host = websocket.headers.get("Host", "").lower()
+    host = connection.headers.get("Host", "").lower()
     if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):
         return
     logger.warning("origin refused", extra={"origin": origin[:200], "host": host[:200]})

@@ -15,6 +15,9 @@ from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
 from qrsocket.server.wire import Event, Wire
 
+# Of these nothing is kept in the streams.
+NOT_KEPT = (Kind.PROGRESS, Kind.CHUNK)
+
 
 class Feed:
     """
@@ -91,7 +94,13 @@ class Hub:
         message = Message(frame.kind, frame.payload)
         for audience, offset in frame.recipients:
             feed = self._feeds.get(audience)
-            if feed is not None:
+            if feed is not None and frame.kind in NOT_KEPT:
+                # Who is behind learns of newer things later. What a job writes is read again where a piece is missing.
+                _offer_newest(tuple(feed.live.values()), message, frame.message_id)
+            elif feed is not None:
+                if frame.kind is Kind.JOB:
+                    for connection in feed.live.values():
+                        connection.drop_newest(frame.message_id)
                 self._next(feed, Position(frame.epoch, offset), message)
             elif own := self._by_own_audience.get(audience):
                 _offer((own,), None, message)
@@ -144,6 +153,7 @@ class Hub:
         feed.behind |= fallen
         for connection in fallen.values():
             connection.position = before
+            connection.drop_newest()
             self._on_behind(connection)
 
     def _read(self, feed: Feed, connection: Connection, page: Missed) -> None:
@@ -170,3 +180,12 @@ def _offer(connections: tuple[Connection, ...], offset: int | None, message: Mes
         if event is None:
             event = events[connection.wire] = connection.wire.message(offset, message)
         connection.offer(event)
+
+
+def _offer_newest(connections: tuple[Connection, ...], message: Message, job: str) -> None:
+    for connection in connections:
+        event = connection.wire.message(None, message)
+        if message.kind is Kind.PROGRESS:
+            connection.offer_newest(job, event)
+        elif connection.has_room:
+            connection.offer(event)

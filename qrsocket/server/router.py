@@ -1,20 +1,30 @@
 """What an application registers its handlers on: a FastAPI router with one WebSocket route."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar, overload
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response, WebSocket
+from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
+from fastapi.params import Depends
 from starlette.requests import HTTPConnection
+from starlette.responses import FileResponse
 
+from qrsocket.audience import of_user
+from qrsocket.errors import SocketError, Unavailable
 from qrsocket.server import handshake
+from qrsocket.server.endpoint import Endpoint, Queueable, Save
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.inbound import MessageHandler, MessageType
+from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk, JobShown
 from qrsocket.server.parameters import Function
 from qrsocket.server.runtime import Node, node_of, running_node
 from qrsocket.server.session import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+CLIENT = Path(__file__).parent.parent / "browser" / "client.js"
 HOOK_PARAMETERS = frozenset({"user_id", "event_id", "attempt"})
 
 
@@ -22,16 +32,31 @@ class SocketRouter(APIRouter):
     """
     Sockets of an application: `app.include_router(SocketRouter("/socket"))` is all the wiring.
 
-    It serves the WebSocket at *path*, and `GET <path>/ready` for health checks: 200 while a message to a connection of
-    this process would arrive, otherwise 503. Several routers in one application share one node.
+    It serves the WebSocket at *path*, and below it:
+
+    - `GET /ready` for health checks: 200 while a message to a connection of this process would arrive, otherwise 503;
+    - `GET /jobs`, `GET /jobs/{id}` and `POST /jobs/{id}/cancel`: the jobs of who asks, as `on_connect` says or a
+      dependency that calls `authenticated(user)`; 401 if neither does;
+    - `GET /client.js`: the browser's side.
+
+    Several routers in one application share one node.
     """
 
-    def __init__(self, path: str = "/socket") -> None:
-        super().__init__(prefix=path, lifespan=self._run)
+    def __init__(self, path: str = "/socket", *, dependencies: Sequence[Depends] | None = None) -> None:
+        """
+        Args:
+            dependencies: Of the HTTP routes and the WebSocket, as those of any router.
+        """
+        super().__init__(prefix=path, lifespan=self._run, dependencies=dependencies)
         self._path = path
         self._handlers = Handlers()
         self.add_api_websocket_route("", self._serve, name="socket")
         self.add_api_route("/ready", self._ready, methods=["GET"], summary="Whether this node can deliver")
+        self.add_api_route("/client.js", self._client, methods=["GET"], include_in_schema=False)
+        shown: dict[str, Any] = {"response_model": JobShown, "response_model_exclude_unset": True}
+        self.add_api_route("/jobs", self._jobs, summary="My jobs", **{**shown, "response_model": list[JobShown]})
+        self.add_api_route("/jobs/{id}", self._job, summary="One of my jobs", **shown)
+        self.add_api_route("/jobs/{id}/cancel", self._cancel, methods=["POST"], summary="Stop one of my jobs", **shown)
 
     def on_connect(self, call: F) -> F:
         """
@@ -97,6 +122,46 @@ class SocketRouter(APIRouter):
         self._handlers.on_offline.append(Function(call, HOOK_PARAMETERS, path=self._path))
         return call
 
+    def add_job(
+        self,
+        path: str,
+        task: Queueable,
+        *,
+        save: Save | None = None,
+        max_bytes: int = 1024 * 1024,
+        timeout: float = 8.0,
+        **options: Any,
+    ) -> None:
+        """
+        Make *task* an endpoint: `POST <path of the router><path>` queues it for the user who asks.
+
+        Its arguments come as a JSON object, as the fields of a form, or as text, which is the first of them; they are
+        validated by the task's annotations. Answered with 202, `X-Job-Id` and the job. 503 if the broker does not
+        answer.
+
+        Args:
+            task: A Celery task. With `@notify_user` the user can watch it.
+            save: Called with each file of a form, an `UploadFile`; returns the argument, or a mapping with several of
+                them. Without it the argument is the file's content, as bytes.
+            max_bytes: Of the body; then 413.
+            timeout: Seconds for the broker.
+            options: As for `add_api_route`: `summary`, `dependencies` …
+        """
+        endpoint = Endpoint(task, save=save, max_bytes=max_bytes, timeout=timeout)
+
+        async def queue(request: Request, response: Response) -> dict[str, Any]:
+            user = await self._user(request, with_origin=True)
+            id = await endpoint.queue(await endpoint.read(request), user)
+            response.headers["X-Job-Id"] = quote(id)
+            with suppress(Unavailable):
+                if job := await self._desk(request, user).find(id):
+                    return job
+            return {"id": id, "task": task.name, "state": "queued"}
+
+        extra = {"requestBody": endpoint.request_body}
+        named = {"summary": task.name, "name": task.name, "openapi_extra": extra, "status_code": 202, **options}
+        self.add_api_route(path, queue, methods=["POST"], responses={202: {"model": JobShown}}, **named)
+
     def _add_handler(self, call: F, type: MessageType, timeout: float | None) -> F:
         handler = MessageHandler(call, type, timeout, path=self._path)
         if type == "binary":
@@ -125,6 +190,32 @@ class SocketRouter(APIRouter):
             response.status_code = 503
         return {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
 
+    async def _client(self) -> FileResponse:
+        return FileResponse(CLIENT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    async def _jobs(self, request: Request) -> Any:
+        return await _available(self._desk(request, await self._user(request)).listed())
+
+    async def _job(self, request: Request, id: str) -> Any:
+        return _found(await _available(self._desk(request, await self._user(request)).find(id)))
+
+    async def _cancel(self, request: Request, id: str) -> Any:
+        user = await self._user(request, with_origin=True)
+        return _found(await _available(self._desk(request, user).cancel(id)))
+
+    def _desk(self, request: Request, user: str) -> JobDesk:
+        return JobDesk(self._node(request).settings, of_user(user))
+
+    async def _user(self, request: Request, *, with_origin: bool = False) -> str:
+        settings = self._node(request).settings
+        try:
+            user = await handshake.shake_hands(request, self._handlers.on_connect, settings, with_origin=with_origin)
+        except SocketError as error:
+            raise HTTPException(403, error.message) from None
+        if user is None:
+            raise HTTPException(401, "Nobody is authenticated by on_connect or a dependency of the socket router")
+        return user
+
     def _node(self, connection: HTTPConnection) -> Node:
         node = running_node(connection.app)
         if node is None:
@@ -134,3 +225,16 @@ class SocketRouter(APIRouter):
                 "`with TestClient(app)`"
             )
         return node
+
+
+async def _available(asking: Awaitable[T]) -> T:
+    try:
+        return await asking
+    except Unavailable:
+        raise HTTPException(503, "Try again later", {"Retry-After": "2"}) from None
+
+
+def _found(job: dict[str, Any] | None) -> dict[str, Any]:
+    if job is None:
+        raise HTTPException(404, NO_SUCH_JOB)
+    return job

@@ -28,6 +28,7 @@ from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
 from qrsocket.server.mender import Mender
+from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.settings import Settings, get_settings
 
@@ -109,6 +110,7 @@ class Node:
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mender.run(), name="mender")
+            group.create_task(reap_jobs(self.settings), name="jobs")
             while True:
                 await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
 

@@ -32,6 +32,7 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
+from qrsocket.server.jobs import JobDesk, answer, read_fields
 from qrsocket.server.limits import TokenBucket, tune_server
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
@@ -144,21 +145,27 @@ class Session:
         self._has_place = True
         try:
             placed = await self._node.keeper.settle(connection.audience, since)
+            # After it has its place, so that whatever happens to them from now on is told.
+            jobs = await JobDesk(self._settings, connection.audience).listed() if self._is_told_of_jobs else []
         except Unavailable:
             connection.close(CloseCode.OVERLOADED, "try again later")
         else:
             if placed.status is Attach.LIMIT:
                 connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
             elif placed.missed is not None and connection.closing is None:
-                self._begin(placed.missed, since)
+                self._begin(placed.missed, since, jobs)
         if connection.closing is not None:
             self._node.hub.remove(connection)
 
-    def _begin(self, missed: Missed, since: Position | None) -> None:
+    @property
+    def _is_told_of_jobs(self) -> bool:
+        return self._wire is not PLAIN and self._user is not None
+
+    def _begin(self, missed: Missed, since: Position | None, jobs: list[dict[str, Any]]) -> None:
         is_recovered = since is not None and missed.is_whole
         start = since if since is not None and is_recovered else missed.start
         about = {"connection": self._connection.id, "user": self._user, "recovered": is_recovered}
-        self._connection.tell("ready", **about, **start._asdict())
+        self._connection.tell("ready", **about, **start._asdict(), jobs=jobs)
         self._node.hub.begin(self._connection, missed)
 
     async def _bind(self, user: str) -> None:
@@ -279,7 +286,22 @@ class Session:
             self._answer_error(error.message, None)
             return
         self._unfinished += 1
-        self._handling.create_task(self._handle(inbound), name=f"handle {self._connection.id}")
+        handling = self._handle(inbound) if inbound.control is None else self._answer(inbound.control, inbound.payload)
+        self._handling.create_task(handling, name=f"handle {self._connection.id}")
+
+    async def _answer(self, control: str, payload: str | bytes) -> None:
+        """Do what the client asks of us."""
+        request_id, fields = next(self._request_ids), read_fields(payload, self._settings)
+        request = fields.get("request")
+        try:
+            async with self._in_flight:
+                await answer(control, fields, self._connection, self._settings)
+        except BaseException as error:
+            raise_if_ending(error)
+            text = error_text(error, request_id, debug=self._settings.debug)
+            self._answer_error(text, request if isinstance(request, str) else None)
+        finally:
+            self._unfinished -= 1
 
     async def _handle(self, inbound: Inbound) -> None:
         request_id = next(self._request_ids)

@@ -5,7 +5,9 @@ Plain: exactly what the application sends; any WebSocket client will do. `qrsock
 a body, so that a client knows where it is and what it may have missed:
 
     <offset>\\n<payload>       a message, text or binary, its payload untouched; one without an offset is not kept
-    !<name>\\n<json>           from us: ready, gap, error, draining; from the client: hello, as its first frame
+    !job <offset>\\n<json>     a job has entered a state: kept and counted like a message
+    !<name>\\n<json>           from us: ready, gap, error, draining, pong, and of jobs job (how far it is) and chunk;
+                              from the client: hello, as its first frame, then ping, and of jobs cancel and read
     <request id>\\n<payload>   from the client: a message; the id, which may be empty, comes back in its error
 """
 
@@ -20,7 +22,10 @@ from qrsocket.position import Position
 
 VERSION_1 = "qrsocket.v1"
 MAX_REQUEST_ID = MAX_EPOCH = 64
+CONTROLS = ("ping", "cancel", "read")
 MAX_OFFSET = 2**53  # JavaScript counts no further
+
+NAMES = {Kind.JOB: b"job", Kind.PROGRESS: b"job", Kind.CHUNK: b"chunk"}
 
 # An ASGI send event, which many connections share, and its size in bytes.
 Event: TypeAlias = tuple[dict[str, Any], int]
@@ -47,10 +52,12 @@ class Inbound:
 
     Attributes:
         request: The client's own id of it, if it gave one.
+        control: What it asks of us, and not of the application; the payload is JSON then.
     """
 
     payload: str | bytes
     request: str | None = None
+    control: str | None = None
 
 
 class Wire(Protocol):
@@ -96,8 +103,10 @@ class Version1:
     subprotocol: str | None = VERSION_1
 
     def message(self, offset: int | None, message: Message) -> Event:
-        header = b"\n" if offset is None else b"%d\n" % offset
-        return _event(message.kind, header + message.payload)
+        number = b"" if offset is None else b"%d" % offset
+        name = NAMES.get(message.kind)
+        header = number if name is None else b"!%s %s" % (name, number) if number else b"!" + name
+        return _event(message.kind, b"%s\n%s" % (header, message.payload))
 
     def control(self, name: str, fields: dict[str, Any]) -> Event | None:
         return _event(Kind.TEXT, b"!%s\n%s" % (name.encode(), to_json(fields)))
@@ -107,6 +116,8 @@ class Version1:
 
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)
+        if header[1:] in CONTROLS and header[0] == "!":
+            return Inbound(payload, control=header[1:])
         if header.startswith("!"):
             raise SocketError(f"{header[:MAX_REQUEST_ID]} is not expected here: !hello is the first frame, or none")
         if len(header) > MAX_REQUEST_ID:

@@ -10,6 +10,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from qrsocket.embedded_redis import EmbeddedRedis
+from tests.app.speaking import VERSION_1, OpenSpeaker, Speaker
+from tests.clients import Open
 from tests.conftest import MS, Configure
 
 Serve: TypeAlias = Callable[..., Awaitable[str]]
@@ -45,3 +47,14 @@ async def serve(redis_server: EmbeddedRedis, configure: Configure) -> AsyncItera
             return await stack.enter_async_context(serving(app))
 
         yield serve
+
+
+@pytest.fixture
+def open_speaker(open_client: Open) -> OpenSpeaker:
+    """Connect a client that speaks `qrsocket.v1`: `alice = await open_speaker(address, "alice")`."""
+
+    async def open(address: str, user: str | None = None) -> Speaker:
+        query = "" if user is None else f"?user={user}"
+        return Speaker(await open_client(address, f"/socket{query}", subprotocols=[VERSION_1]))
+
+    return open

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
 
@@ -18,10 +19,12 @@ class Speaker:
     """
     Attributes:
         position: Of the last message that it has read.
+        headers: Of the frames that it has read.
     """
 
     client: Client
     position: Position | None = None
+    headers: list[str] = field(default_factory=list)
 
     @property
     def connection(self) -> ClientConnection:
@@ -41,6 +44,18 @@ class Speaker:
         if "offset" in fields:
             self.position = Position(fields["epoch"], fields["offset"])
         return fields
+
+    async def frames_until(self, name: str, **wanted: Any) -> dict[str, Any]:
+        """Read frames until a control frame of this name, of whose object these fields are a part; return that."""
+        while True:
+            header, body = await self._frame()
+            if header.split(" ")[0] == f"!{name}":
+                fields: dict[str, Any] = json.loads(body)
+                if wanted.items() <= fields.get(name, fields).items():
+                    return fields
+
+    async def ask(self, control: str, **fields: Any) -> None:
+        await self.client.send_text(f"!{control}\n{json.dumps(fields)}")
 
     async def receive(self) -> str | bytes:
         """Return the payload of the next frame, which must be the message that follows the position."""
@@ -64,8 +79,14 @@ class Speaker:
 
     async def _frame(self) -> tuple[str, str | bytes]:
         frame = await self.client.receive_text()
+        payload: str | bytes
         if isinstance(frame, str):
-            header, _, text = frame.partition("\n")
-            return header, text
-        line, _, payload = frame.partition(b"\n")
-        return line.decode(), payload
+            header, _, payload = frame.partition("\n")
+        else:
+            line, _, payload = frame.partition(b"\n")
+            header = line.decode()
+        self.headers.append(header)
+        return header, payload
+
+
+OpenSpeaker: TypeAlias = Callable[..., Awaitable[Speaker]]

@@ -53,7 +53,7 @@ async def test_ready(serve: Serve, speak: Any) -> None:
     await socket.to("alice").send("hi")
     await socket.to("alice").send(b"\x00\n\xff")
 
-    assert {"connection", "user", "epoch", "offset", "recovered"} == set(ready)
+    assert {"connection", "user", "epoch", "offset", "recovered", "jobs"} == set(ready)
     assert ("alice", False) == (ready["user"], ready["recovered"])
     assert VERSION_1 == alice.connection.subprotocol
     assert ["hi", b"\x00\n\xff"] == [await alice.receive(), await alice.receive()]

@@ -34,7 +34,8 @@ app = Celery("shapes", broker=BROKER, backend=BROKER)
 app.conf.update(
     task_default_queue=os.environ.get("SHAPES_QUEUE", "shapes"),
     worker_hijack_root_logger=False,
-    include=["tests.processes.jobs"],
+    task_acks_late="SHAPES_ACKS_LATE" in os.environ,
+    include=["tests.processes.jobs", "tests.processes.fates"],
     broker_connection_retry_on_startup=True,
     beat_schedule={"tick": {"task": "tests.processes.shapes.note", "schedule": 0.1, "args": ["beat/schedule", "tick"]}},
 )

@@ -103,12 +103,14 @@ async def test_an_author_can_write_this(author: dict[str, str], open_client: Ope
         assert {"you are": "online"} == await alice.receive()
 
         await alice.send({"text": "seven.."})
-        received = [await alice.receive() for _ in range(4)]
+        received = [await alice.receive()]
+        while received[-1].get("job", {}).get("state") != "succeeded":
+            received.append(await alice.receive())
 
         assert {"reply": "👋 Welcome!"} == received[0]
-        assert "started" == received[1]["job"]["state"]
-        assert {"imported": 7, "by": True} == received[2]
-        assert received[1]["job"] | {"state": "succeeded"} == received[3]["job"]
+        assert {"imported": 7, "by": True} in received
+        states = [message["job"]["state"] for message in received if "job" in message]
+        assert ["queued", "started", "succeeded"] == list(dict.fromkeys(states))
         assert {"imported": 7} == await watcher.receive()
         await alice.connection.close()
         assert {"offline": "alice"} == await watcher.receive()

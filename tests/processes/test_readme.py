@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,41 +22,49 @@ def named(name: str) -> str:
     return next(block for block in PYTHON if block.startswith(f"# {name}\n"))
 
 
+def named_command(name: str) -> str:
+    return next(line for line in re.findall(r"^\$ (.*)", README, re.MULTILINE) if line.startswith(f"{name} "))
+
+
 @pytest.fixture
 def first_example(tmp_path: Path, redis_server: EmbeddedRedis) -> Iterator[WebNode]:
-    for name in ("main.py", "tasks.py"):
-        (tmp_path / name).write_text(named(name))
+    (tmp_path / "main.py").write_text(named("main.py"))
     env = {"PYTHONPATH": str(tmp_path), "CELERY_BROKER_URL": redis_server.url}
-    with worker(env, app="tasks"), web_node(env=env, app="main:app") as node:
+    with worker(env, app="main:tasks"), web_node(env=env, app="main:app") as node:
         yield node
 
 
 async def test_the_first_example(first_example: WebNode, open_client: Open) -> None:
     """
-    Two devices of alice see the job start, its result and its end; bob sees nothing of it.
+    Two devices of alice see the job that she queues start and end; bob sees nothing of it.
     """
     address = f"127.0.0.1:{first_example.port}"
     devices = [await open_client(address, "/socket?user=alice") for _ in range(2)]
     bob = await open_client(address, "/socket?user=bob")
 
-    await devices[0].send("to be or not to be")
-    for device in devices:
-        received = [await device.receive() for _ in range(3)]
-        assert ["started", {"words": 6}, "succeeded"] == [
-            message["job"]["state"] if "job" in message else message for message in received
-        ]
+    for user in ("alice", "bob"):
+        words = shlex.split(named_command("curl").replace("localhost:8000", address).replace("alice", user))
+        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        answer, _ = await process.communicate()
+        assert b'"task":"main.count_words"' in answer
+    for client in (*devices, bob):
+        told = []
+        while not told or told[-1]["state"] != "succeeded":
+            told.append((await client.receive())["job"])
+        states = [job["state"] for job in told]
+        assert ["queued", "started", "succeeded"] == list(dict.fromkeys(states))
+        assert {told[0]["id"]} == {job["id"] for job in told}
+        assert (6, 6) == (told[-1]["done"], told[-1]["total"])
 
-    await bob.send("my own")
-    assert "started" == (await bob.receive())["job"]["state"]
-    assert {"words": 2} == await bob.receive()
 
-
-def test_the_addresses() -> None:
+def test_the_first_example_is_short() -> None:
     """
-    The addresses that the README gives to other clients are those of its router.
+    It is 12 lines of Python and 2 of JavaScript.
     """
-    assert 'SocketRouter("/socket")' in README
-    assert {"ws://localhost:8000/socket?user=alice"} == set(re.findall(r"ws://[^\"'`]*", README))
+    code = [line for line in named("main.py").splitlines()[1:] if line]
+    script = re.findall(r"```js\n(.*?)```", README, re.DOTALL)[0].splitlines()
+
+    assert (12, 2) == (len(code), len(script))
 
 
 async def test_the_second_example(tmp_path: Path, redis_server: EmbeddedRedis, open_client: Open) -> None:

@@ -26,7 +26,7 @@ async def test_names_in_scripts_are_those_of_python(keys: Keys, roundtrip: Round
     """
     expected = names_in_python(keys)
     prelude = files("qrsocket").joinpath("keys.lua").read_text()
-    answers = ", ".join(f"type({name}) == 'function' and {name}(ARGV[1]) or {name}" for name in expected)
+    answers = ", ".join(f"type({name}) == 'function' and {name}(ARGV[1], ARGV[1]) or {name}" for name in expected)
     script = Script(f"#!lua\n{prelude}\nreturn {{{answers}}}")
 
     names = await roundtrip(script_call(script, [keys.base], [WORD], lambda reply: [word.decode() for word in reply]))

@@ -1,0 +1,121 @@
+"""One run of a job, in the process that runs it: what it has to say, and what it was told."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, State
+
+# Seconds between two words of the progress of one job, and between two pieces of what it writes.
+INTERVAL = 0.1
+# Seconds after which the same progress is told again: who was catching up, or whose node missed it, has not heard it.
+REPEAT = 5.0
+MOST_UNWRITTEN = 256 * 1024
+MOST_IN_A_PIECE = 32 * 1024
+
+
+class JobCancelled(BaseException):
+    """
+    Raised in a job that its owner has cancelled, by `job.check()` and `job.track()`, on prefork also by a signal.
+
+    Not an `Exception`, as `asyncio.CancelledError` is none: no `except Exception` keeps the job from ending. `finally`
+    blocks run.
+    """
+
+
+class Run:
+    """
+    Attributes:
+        about: What is said with each event: see advance.lua.
+        fence: Counts the runs of the job. 0 until Redis has said it.
+        is_told: Redis knows of it.
+        is_cancelled: The owner wants it to stop.
+        is_muted: Another run of the job counts, or it is over: nobody is told of this one.
+        writing: Held by who writes what it has to write.
+    """
+
+    def __init__(self, key: JobKey, about: Mapping[str, Any], wake: Callable[[], None]) -> None:
+        """
+        Args:
+            wake: Called when there is something to say; must not block.
+        """
+        self.key, self.token, self.fence = key, uuid4().hex, 0
+        self.about = {**about, "run": self.token}
+        self.is_told = self.is_cancelled = self.is_muted = False
+        self.writing = threading.Lock()
+        self._wake = wake
+        self._progress: tuple[float, float | None, str | None] | None = None
+        self._is_dirty = False
+        self._told_at = self._progress_at = 0.0
+        self._beat_at = time.monotonic()
+        self._buffer = threading.Lock()
+        self._unwritten: list[str] = []
+        self._unwritten_size = self._written = 0
+        self._piece = ""
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        return dict(zip(("done", "total", "message"), self._progress or (), strict=False))
+
+    def advance(self, done: float, total: float | None, message: str | None) -> None:
+        """Note how far it is, for the watcher to tell. Often called, so that it does next to nothing."""
+        self._progress = (done, total, message)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._wake()
+
+    def write(self, text: str) -> bool:
+        """Note what is to be written. Returns whether so much waits that the writer has to wait."""
+        with self._buffer:
+            self._unwritten.append(text)
+            self._unwritten_size += len(text)
+        self._wake()
+        return self._unwritten_size > MOST_UNWRITTEN
+
+    def pieces(self) -> Iterator[tuple[int, str]]:
+        """Return what is to be written, piece by piece. One that was not written comes again, as it was."""
+        while self._piece or self._unwritten:
+            if not self._piece:
+                with self._buffer:
+                    text = "".join(self._unwritten)
+                    self._piece, rest = text[:MOST_IN_A_PIECE], text[MOST_IN_A_PIECE:]
+                    self._unwritten, self._unwritten_size = [rest] if rest else [], len(rest)
+            yield self._written + 1, self._piece
+            self._written, self._piece = self._written + 1, ""
+
+    def due_in(self, now: float, renew_interval: float) -> float:
+        """Return in how many seconds something is to be said of it."""
+        renew_at = self._beat_at + renew_interval
+        has_news = self._is_dirty or self._unwritten or self._piece
+        return (min(renew_at, self._told_at + INTERVAL) if has_news else renew_at) - now
+
+    def beat(self, now: float) -> Beat:
+        """Return its sign of life, with the progress if that has changed, or was told a while ago."""
+        self._beat_at = self._told_at = now
+        is_told, self._is_dirty = self._is_dirty or now - self._progress_at > REPEAT, False
+        if is_told:
+            self._progress_at = now
+        return Beat(self.key, self.token, self.progress if is_told else None)
+
+    def heed(self, advanced: Advanced) -> State | None:
+        """Take the answer to its start. Returns the state of the job if that is over already."""
+        self.is_told, self.is_muted = True, advanced.answer is not Answer.OK
+        if not self.is_muted:
+            self.fence = advanced.fence
+        return State(advanced.job["state"]) if advanced.answer is Answer.OVER and advanced.job else None
+
+
+_current: ContextVar[Run | None] = ContextVar("qrsocket run", default=None)
+
+
+def current_run() -> Run | None:
+    return _current.get()
+
+
+def set_current_run(run: Run | None) -> Callable[[], None]:
+    """Let *run* be the one that `job` speaks of. Returns what undoes that."""
+    token = _current.set(run)
+    return lambda: _current.reset(token)

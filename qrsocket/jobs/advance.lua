@@ -1,0 +1,106 @@
+-- The state machine of a job: one event, and what it means to what is known.
+-- ARGV[2]  event    ARGV[3]  owner (an audience)    ARGV[4]  id    ARGV[5]  JSON of what is said with it:
+--   of every event  id, task, title, only (the states to tell, each between spaces), turn (grows with each retry and
+--                   replacement), attempt (from 1)
+--   queued          queue, delay_ms, expires_ms
+--   started         run (a token of this run), is_late (acknowledged when it is done), window_ms (in which it is
+--                   delivered again); fence, done, total and message of a run that Redis forgot
+--   ended           state, run; result (JSON), error, reason, done, total, message; without a run, by turn
+--   cancel          nothing: the owner wants it to stop
+-- Returns {what became of it, fence, JSON of the job}. OK; OVER: it has ended, nothing changes; STALE: a later run or
+-- retry counts; UNKNOWN.
+local event, owner, id, said = ARGV[2], ARGV[3], ARGV[4], cjson.decode(ARGV[5])
+local job = read_job(owner, id)
+-- The dead may speak after all: a frozen worker, say.
+local is_over = job and OVER[job.state] and job.state ~= 'lost'
+
+local function reply(word) return {word, tonumber(job and job.fence or 0), job and shown(job)} end
+
+local events = {}
+
+function events.queued()
+  if job then
+    if is_over then return reply('OVER') end
+    if said.turn <= tonumber(job.turn) then return reply('STALE') end -- the worker was quicker than this word of it
+    local state = said.attempt > tonumber(job.attempt) and 'retrying' or 'requeued'
+    change(job, {turn = said.turn, attempt = said.attempt, run = false, ended_at = false})
+    if job.cancel then
+      finish(job, 'cancelled', {})
+      return reply('OK')
+    end
+    enter(job, state)
+  else
+    job = new_job(owner, id, said)
+    enter(job, 'queued')
+  end
+  decide_in(job, said.expires_ms or said.delay_ms + DAY_MS)
+  if said.expires_ms then change(job, {expires = 1}) end
+  if said.queue and said.delay_ms == 0 then
+    change(job, {queue = said.queue})
+    redis.call('ZADD', line(said.queue), digits(clock()), member_of(owner, id))
+    redis.call('SADD', lines, said.queue)
+  end
+  return reply('OK')
+end
+
+function events.started()
+  if job and job.run == said.run then return reply('OK') end -- said again, since the answer was lost
+  if is_over then return reply('OVER') end
+  if job and said.turn < tonumber(job.turn) then return reply('STALE') end
+  local is_forgotten = not job and said.fence
+  if not job then
+    job = new_job(owner, id, said)
+    if not is_forgotten then tell(job, true) end -- the worker was quicker than the word that it was queued
+  end
+  if job.cancel then
+    finish(job, 'cancelled', {})
+    return reply('OVER')
+  end
+  if job.state == 'started' then -- and nobody has said how that ended
+    enter(job, said.turn > tonumber(job.turn) and 'retrying' or 'requeued')
+  end
+  leave_line(job)
+  change(job, {
+    run = said.run, fence = said.fence or tonumber(job.fence or 0) + 1, turn = said.turn, attempt = said.attempt,
+    is_late = said.is_late and 1 or 0, window_ms = said.window_ms, started_at = clock(), state = 'started',
+    ended_at = false, expires = false, done = said.done or false, total = said.total or false,
+    message = said.message or false,
+  })
+  decide_in(job, terms.lease_ms)
+  if not is_forgotten then tell(job, true) end -- of one that Redis forgot, the owner knows
+  return reply('OK')
+end
+
+function events.ended()
+  if is_over then return reply('OVER') end
+  if job then
+    local is_current = said.run and job.run == said.run or not said.run and tonumber(job.turn) == said.turn
+    if not is_current then return reply('STALE') end
+  else
+    job = new_job(owner, id, said)
+  end
+  local progress = {done = said.done, total = said.total, message = said.message}
+  if said.state == 'requeued' then
+    change(job, {run = false})
+    enter(job, 'requeued')
+    decide_in(job, said.window_ms)
+  else
+    change(job, progress)
+    finish(job, said.state, {result = said.result or false, error = said.error or false, reason = said.reason or false})
+  end
+  return reply('OK')
+end
+
+function events.cancel()
+  if not job then return reply('UNKNOWN') end
+  if OVER[job.state] then return reply('OVER') end
+  if WAITS[job.state] then
+    finish(job, 'cancelled', {})
+  elseif not job.cancel then
+    change(job, {cancel = 1})
+    tell(job, false)
+  end
+  return reply('OK')
+end
+
+return events[event]()

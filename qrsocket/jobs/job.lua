@@ -1,0 +1,102 @@
+-- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after deliver.lua.
+-- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, and of the owner's messages the
+--          number kept and for how long (messages, message_ms)
+local terms = cjson.decode(ARGV[1])
+local DAY_MS = 86400000
+local MOST_LISTED, MOST_OF_ONE = 100, 500
+local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true, lost = true}
+-- In these a job waits for a worker.
+local WAITS = {queued = true, waiting = true, retrying = true, requeued = true}
+
+-- What is known of a job, by name; nil if nothing is.
+local function read_job(owner, id)
+  local flat = redis.call('HGETALL', record(owner, id))
+  if #flat == 0 then return nil end
+  local job = {owner = owner, key = id}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  return job
+end
+
+-- Set fields of a job; false removes one.
+local function change(job, fields)
+  local key = record(job.owner, job.key)
+  for name, value in pairs(fields) do
+    if value == false then
+      redis.call('HDEL', key, name)
+      job[name] = nil
+    else
+      local is_whole = type(value) == 'number' and value == math.floor(value)
+      job[name] = is_whole and digits(value) or tostring(value)
+      redis.call('HSET', key, name, job[name])
+    end
+  end
+end
+
+-- Decide about a job in so many ms, unless something else happens before.
+local function decide_in(job, ms)
+  redis.call('ZADD', due, digits(clock() + ms), member_of(job.owner, job.key))
+  redis.call('PEXPIRE', record(job.owner, job.key), digits(ms + DAY_MS)) -- if nobody is left to decide
+end
+
+local function leave_line(job)
+  if job.queue then redis.call('ZREM', line(job.queue), member_of(job.owner, job.key)) end
+  change(job, {place = false})
+end
+
+local function new_job(owner, id, about)
+  local job = {owner = owner, key = id}
+  local now = clock()
+  change(job, {
+    id = about.id, task = about.task, title = about.title or false, only = about.only or false,
+    state = 'queued', turn = about.turn, attempt = about.attempt, queued_at = now,
+  })
+  redis.call('ZADD', jobs(owner), digits(now), id)
+  redis.call('ZREMRANGEBYRANK', jobs(owner), 0, -MOST_OF_ONE - 1)
+  return job
+end
+
+local function seconds(ms) return ms and tonumber(ms) / 1000 end
+
+-- The job as its owner sees it, in JSON.
+local function shown(job)
+  local done, total, percent = tonumber(job.done), tonumber(job.total), cjson.null
+  if job.state == 'succeeded' then
+    percent = 100
+  elseif done and total and total > 0 then
+    percent = math.max(0, math.min(100, math.floor(100 * done / total)))
+  end
+  local text = cjson.encode({
+    id = job.id, task = job.task, title = job.title, state = job.state, seq = tonumber(job.seq),
+    attempt = tonumber(job.attempt), place = tonumber(job.place), done = done, total = total, percent = percent,
+    message = job.message, cancelling = job.cancel and not OVER[job.state] or nil, error = job.error,
+    reason = job.reason, chunks = tonumber(job.chunks), queued_at = seconds(job.queued_at),
+    started_at = seconds(job.started_at), ended_at = seconds(job.ended_at),
+  })
+  if not job.result then return text end
+  return string.sub(text, 1, -2) .. ',"result":' .. job.result .. '}' -- encoded already, by the worker
+end
+
+-- Tell the owner. A state is kept, like a message; of what comes in between only the newest counts.
+local function tell(job, is_kept)
+  change(job, {seq = math.max(clock(), tonumber(job.seq or 0) + 1)}) -- by the clock, lest a new Redis begins anew
+  if job.only and not string.find(job.only, ' ' .. job.state .. ' ', 1, true) then return end
+  local payload, offset = '{"job":' .. shown(job) .. '}', '0'
+  if is_kept then offset = append(job.owner, 'j', payload, terms.messages, terms.message_ms) end
+  deliver(is_kept and 'j' or 'g', job.key, payload, {job.owner}, {offset})
+end
+
+local function enter(job, state)
+  change(job, {state = state})
+  tell(job, true)
+end
+
+-- The job is over.
+local function finish(job, state, fields)
+  leave_line(job)
+  change(job, fields)
+  change(job, {ended_at = clock(), cancel = false})
+  redis.call('ZREM', due, member_of(job.owner, job.key))
+  enter(job, state)
+  redis.call('PEXPIRE', record(job.owner, job.key), terms.job_ms)
+  redis.call('PEXPIRE', chunks(job.owner, job.key), terms.job_ms)
+end

@@ -1,0 +1,146 @@
+"""The jobs in Redis, each in the hands of its owner: every operation on them, as a `Call`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from qrsocket.audience import Audience
+from qrsocket.keys import Keys
+from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.settings import Settings
+
+ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
+# One call with 100 jobs holds Redis up for about 2 ms.
+REAP_BATCH = 100
+# Pieces of what a job writes that are kept; about 10 a second are written.
+MOST_CHUNKS = 5_000
+
+
+class State(StrEnum):
+    """Where a job is. Each is told once each time that it is entered."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    STARTED = "started"
+    RETRYING = "retrying"
+    REQUEUED = "requeued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class Answer(StrEnum):
+    """What a script answers."""
+
+    OK = "OK"
+    OVER = "OVER"
+    STALE = "STALE"
+    CANCEL = "CANCEL"
+    UNKNOWN = "UNKNOWN"
+
+
+class JobKey(NamedTuple):
+    """
+    What a job is found by.
+
+    Attributes:
+        owner: Who queued it. Nobody else's jobs can be named with it.
+        id: Celery's id of the task or, where a caller chose one that is long or odd, a digest of it.
+    """
+
+    owner: Audience
+    id: str
+
+    @staticmethod
+    def of(owner: Audience, task_id: str) -> "JobKey":
+        if ID.fullmatch(task_id):
+            return JobKey(owner, task_id)
+        return JobKey(owner, blake2b(task_id.encode(errors="surrogatepass"), digest_size=16).hexdigest())
+
+
+class Advanced(NamedTuple):
+    """
+    What became of an event.
+
+    Attributes:
+        fence: Counts the runs of the job.
+        job: As its owner sees it; None if there is no such job.
+    """
+
+    answer: Answer
+    fence: int
+    job: dict[str, Any] | None
+
+
+class Beat(NamedTuple):
+    """A sign of life of a run, and how far it is: `done`, `total` and `message`, if that has changed."""
+
+    key: JobKey
+    run: str
+    progress: Mapping[str, Any] | None
+
+
+class Jobs(NamedTuple):
+    """The jobs of one shard."""
+
+    keys: Keys
+    settings: Settings
+
+    def advance(self, event: str, key: JobKey, said: Mapping[str, Any] | None = None) -> Call[Advanced]:
+        """Describe an event in the life of a job: `queued`, `started`, `ended` or `cancel`. See advance.lua."""
+        told = {name: value for name, value in (said or {}).items() if value is not None}
+        return self._call("advance", [event, *key, to_json(told)], _parse_advanced)
+
+    def beat(self, beats: Sequence[Beat]) -> Call[list[Answer]]:
+        """Describe the renewal of the leases of runs; run, it says of each OK, CANCEL, STALE or UNKNOWN."""
+        args: list[Word] = []
+        for key, run, progress in beats:
+            args += [*key, run, to_json(progress) if progress else b""]
+        return self._call("beat", args, lambda reply: [Answer(word.decode()) for word in reply])
+
+    def reap(self) -> Call[bool]:
+        """Describe a look at those jobs that nothing was heard of in time; run, it says whether there are more."""
+        return self._call("reap", [REAP_BATCH], bool)
+
+    def listed(self, owner: Audience, id: str = "") -> Call[list[dict[str, Any]]]:
+        """Describe the question for the jobs of *owner*, at most 100, the newest first; or for one of them."""
+        return self._call("list", [owner, id], lambda reply: [from_json(job) for job in reply])
+
+    def write(self, key: JobKey, run: str, number: int, text: str) -> Call[Answer]:
+        """Describe the writing of the next piece of what *run* writes; *number* counts them, from 1."""
+        args: list[Word] = [*key, run, number, text, MOST_CHUNKS]
+        return self._call("write", args, lambda reply: Answer(reply.decode()))
+
+    def read(self, key: JobKey, after: int) -> Call[list[dict[str, Any]]]:
+        """Describe the reading of the next pieces, at most 100, after the one with the number *after*."""
+
+        def parse(reply: list[Any]) -> list[dict[str, Any]]:
+            return [_parse_piece(int(id.partition(b"-")[0]), fields) for id, fields in reply]
+
+        return Call(("XRANGE", self.keys.chunks(*key), f"({after}-0", "+", "COUNT", 100), parse)
+
+    def _call(self, name: str, args: Sequence[Word], parse: Any) -> Call[Any]:
+        terms = {
+            "lease_ms": round(self.settings.lease * 1000),
+            "job_ms": round(self.settings.job_seconds * 1000),
+            "messages": self.settings.recovery_messages,
+            "message_ms": round(self.settings.recovery_seconds * 1000),
+        }
+        script = Script.load("qrsocket.jobs", name, "epoch", "stream", "deliver", "jobs/job", base=self.keys.base)
+        return script_call(script, [self.keys.base], [to_json(terms), *args], parse)
+
+
+def _parse_piece(number: int, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    piece: dict[str, Any] = {"n": number, "text": fields[b"t"].decode()}
+    return piece | {"anew": True} if fields[b"a"] == b"1" else piece
+
+
+def _parse_advanced(reply: list[Any]) -> Advanced:
+    word, fence, *job = reply
+    return Advanced(Answer(word.decode()), fence, from_json(job[0]) if job and job[0] else None)

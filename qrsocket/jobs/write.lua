@@ -1,0 +1,18 @@
+-- Keep a piece of what a job writes, and send it to its owner.
+-- ARGV[2]  owner    ARGV[3]  id    ARGV[4]  token of the run    ARGV[5]  number that the run gave it, from 1
+-- ARGV[6]  text    ARGV[7]  pieces that are kept
+-- Returns OK, or STALE: another run counts, or the job is over; UNKNOWN.
+local job = read_job(ARGV[2], ARGV[3])
+if not job then return 'UNKNOWN' end
+if job.run ~= ARGV[4] then return 'STALE' end
+if job.wrote == ARGV[4] .. ' ' .. ARGV[5] then return 'OK' end -- said again, since the answer was lost
+local is_anew = ARGV[5] == '1' and job.chunks ~= nil
+local number = tonumber(job.chunks or 0) + 1
+change(job, {chunks = number, wrote = ARGV[4] .. ' ' .. ARGV[5]})
+local key = chunks(job.owner, job.key)
+if is_anew then redis.call('DEL', key) end -- the job has begun again, and writes it again
+redis.call('XADD', key, 'MAXLEN', '~', ARGV[7], number .. '-0', 't', ARGV[6], 'a', is_anew and 1 or 0)
+redis.call('PEXPIRE', key, DAY_MS)
+local piece = {job = job.id, n = number, text = ARGV[6], anew = is_anew or nil}
+deliver('w', job.key, '{"chunk":' .. cjson.encode(piece) .. '}', {job.owner}, {'0'})
+return 'OK'

@@ -1,0 +1,113 @@
+"""A user's own jobs, for who asks over the socket or by HTTP. Whoever asks is the owner: nobody names another."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from qrsocket import clients
+from qrsocket.audience import Audience
+from qrsocket.errors import InvalidJson, SocketError, Unavailable
+from qrsocket.jobs.table import JobKey, Jobs, State
+from qrsocket.keys import Keyspace
+from qrsocket.message import decode_json
+from qrsocket.roundtrip import arun
+from qrsocket.server.connection import Connection
+from qrsocket.settings import Settings
+
+NO_SUCH_JOB = "No such job"
+
+
+class JobShown(BaseModel):
+    """A job as its owner sees it. Times are Unix seconds."""
+
+    id: str
+    task: str
+    title: str | None = None
+    state: State
+    seq: int = Field(description="Grows with each change of the job.")
+    attempt: int = Field(description="1, then 2 for the first retry.")
+    place: int | None = Field(None, description="Jobs before it in its queue, as far as they are known.")
+    done: float | None = None
+    total: float | None = None
+    percent: int | None = None
+    message: str | None = None
+    cancelling: bool = Field(False, description="The owner wants it to stop, and it still runs.")
+    error: str | None = None
+    reason: str | None = None
+    result: Any = None
+    chunks: int | None = Field(None, description="Pieces of text that it has written.")
+    queued_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class JobDesk:
+    """The jobs of one owner."""
+
+    def __init__(self, settings: Settings, owner: Audience) -> None:
+        self._settings, self._owner = settings, owner
+        self._jobs = Jobs(Keyspace.of(settings).of_audience(owner), settings)
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return those that run or ended within `job_seconds`, at most 100, the newest first."""
+        jobs: list[dict[str, Any]] = await self._run(self._jobs.listed(self._owner))
+        return jobs
+
+    async def find(self, id: str) -> dict[str, Any] | None:
+        found: list[dict[str, Any]] = await self._run(self._jobs.listed(self._owner, self._key(id).id))
+        return found[0] if found else None
+
+    async def cancel(self, id: str) -> dict[str, Any] | None:
+        """Have a job stop, if it has not ended. Returns it as it is then."""
+        return (await self._run(self._jobs.advance("cancel", self._key(id)))).job  # type: ignore[no-any-return]
+
+    async def pieces(self, id: str, after: int) -> AsyncIterator[dict[str, Any]]:
+        """Yield what a job has written after the piece with the number *after*. `gap`: before it some are not kept."""
+        while page := await self._run(self._jobs.read(self._key(id), after)):
+            for piece in page:
+                yield {"job": id, **piece} if piece["n"] == after + 1 else {"job": id, **piece, "gap": True}
+                after = piece["n"]
+
+    def _key(self, id: str) -> JobKey:
+        return JobKey.of(self._owner, id)
+
+    async def _run(self, call: Any) -> Any:
+        return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+
+
+async def answer(control: str, fields: dict[str, Any], connection: Connection, settings: Settings) -> None:
+    """
+    Do what a client asks about its jobs, and answer it.
+
+    Raises:
+        SocketError: It cannot be done.
+    """
+    if control == "ping":
+        connection.tell("pong")
+        return
+    id, after = fields.get("job"), fields.get("after", 0)
+    if not isinstance(id, str) or not isinstance(after, int):
+        raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
+    desk = JobDesk(settings, connection.audience)
+    try:
+        job = await (desk.cancel(id) if control == "cancel" else desk.find(id))
+        if job is None:
+            raise SocketError(NO_SUCH_JOB)
+        if control == "cancel":
+            connection.tell("job", job=job)
+            return
+        async for piece in desk.pieces(id, after):
+            await connection.wait_written()
+            connection.tell("chunk", chunk=piece)
+    except Unavailable:
+        raise SocketError("Try again later") from None
+
+
+def read_fields(payload: str | bytes, settings: Settings) -> dict[str, Any]:
+    """Read the JSON object of a control frame; {} if it is none, so that what is missing is told."""
+    try:
+        fields = decode_json(payload or "{}", max_depth=settings.max_json_depth)
+    except InvalidJson:
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,31 @@
+"""Looks after the jobs of workers that were killed: whichever web node comes first decides about them."""
+
+import asyncio
+import logging
+import random
+
+from redis.exceptions import RedisError
+
+from qrsocket import clients
+from qrsocket.errors import Unavailable
+from qrsocket.jobs.table import Jobs
+from qrsocket.keys import Keyspace
+from qrsocket.roundtrip import arun
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+async def reap_jobs(settings: Settings) -> None:
+    """Reap without end."""
+    while True:
+        try:
+            for keys in Keyspace.of(settings).shards:
+                call = Jobs(keys, settings).reap()
+                while await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout):
+                    pass
+        except Unavailable:
+            pass  # the keeper logs it
+        except RedisError:
+            logger.exception("looking after jobs failed")
+        await asyncio.sleep(random.uniform(0.9, 1.1) * settings.renew_interval)  # noqa: S311 - spreads the load

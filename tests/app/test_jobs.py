@@ -1,0 +1,393 @@
+"""A user's jobs, as the web side shows them: with `ready`, by HTTP, and as they go on."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from celery import Celery
+from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
+from pydantic import BaseModel
+
+from qrsocket import User, authenticated, clients, socket
+from qrsocket.celery import install, notify_user
+from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.jobs.table import Beat, JobKey, Jobs
+from qrsocket.keys import Keyspace
+from qrsocket.position import Position
+from qrsocket.roundtrip import arun
+from qrsocket.server import SocketRouter
+from qrsocket.settings import get_settings
+from tests.app.conftest import Serve
+from tests.app.routers import router_of_named_users
+from tests.app.speaking import OpenSpeaker
+from tests.clients import PATIENCE, Open
+from tests.conftest import MS, Configure
+
+KEY = JobKey("u:alice", "j1")
+ABOUT = {"id": "j1", "task": "tasks.count", "turn": 0, "attempt": 1, "delay_ms": 0, "run": "r1"}
+
+
+async def do(call: Any) -> Any:
+    return await arun(clients.awaiting(get_settings()), call, timeout=PATIENCE)
+
+
+def jobs() -> Jobs:
+    return Jobs(Keyspace.of(get_settings()).shards[0], get_settings())
+
+
+async def say(event: str, **said: Any) -> None:
+    await do(jobs().advance(event, KEY, {**ABOUT, **said}))
+
+
+async def progress(done: int, total: int = 100) -> None:
+    await do(jobs().beat([Beat(KEY, "r1", {"done": done, "total": total})]))
+
+
+async def ask(method: str, url: str, **options: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient() as client:
+        return await client.request(method, url, timeout=PATIENCE, **options)
+
+
+async def test_a_page_that_loads_late_knows_its_jobs(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    `ready` has the jobs that run and those that ended a while ago, also one that ended before anybody looked.
+    """
+    address = await serve(router_of_named_users())
+    await say("started")
+    await progress(30)
+
+    first = await (await open_speaker(address, "alice")).hello()
+    await say("ended", state="succeeded", result='"done"')
+    second = await (await open_speaker(address, "alice")).hello()
+    of_bob = await (await open_speaker(address, "bob")).hello()
+
+    assert [("j1", "started", 30)] == [(job["id"], job["state"], job["percent"]) for job in first["jobs"]]
+    assert [("j1", "succeeded", 100)] == [(job["id"], job["state"], job["percent"]) for job in second["jobs"]]
+    assert "done" == second["jobs"][0]["result"]
+    assert [] == of_bob["jobs"]
+
+
+async def test_states_are_messages_and_progress_is_not(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    A state comes under the next offset, in order with what is sent, and again to who was away. Progress has no offset.
+    """
+    address = await serve(router_of_named_users())
+    alice = await open_speaker(address, "alice")
+    since = await alice.hello()
+
+    await say("started")
+    await progress(1)
+    await alice.frames_until("job", done=1)
+    await socket.to("alice").send("hi")
+    await say("ended", state="failed")
+    await alice.frames_until("job", state="failed")
+    again = await open_speaker(address, "alice")
+    ready = await again.hello(Position(since["epoch"], since["offset"]))
+    await again.frames_until("job", state="failed")
+
+    offset = since["offset"]
+    kept = [f"!job {offset + 1}", f"!job {offset + 2}", f"{offset + 3}", f"!job {offset + 4}"]
+    assert [*kept[:2], "!job", *kept[2:]] == alice.headers[1:]
+    assert kept == again.headers[1:]
+    assert ready["recovered"]
+
+
+async def test_a_plain_client_sees_jobs(serve: Serve, open_client: Open) -> None:
+    """
+    To a plain client each word of a job is a message with the one key `job`.
+    """
+    address = await serve(router_of_named_users())
+    alice = await open_client(address, "/socket?user=alice")
+    await say("started")
+    await progress(1)
+
+    told = [(await alice.receive())["job"] for _ in range(3)]
+
+    assert [("queued", None), ("started", None), ("started", 1)] == [(job["state"], job["percent"]) for job in told]
+
+
+async def test_a_slow_client_gets_the_newest_progress(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    A client that does not read is not closed for the progress of jobs: of that only the newest waits.
+    """
+    configure(max_queued_messages=10)
+    address = await serve(router_of_named_users())
+    alice = await open_client(address, "/socket?user=alice", max_queue=1)
+    transport = alice.connection.transport
+    await say("started")
+    await asyncio.sleep(0)
+    transport.pause_reading()
+    text = "x" * 200_000
+    for done in range(300):
+        await do(jobs().beat([Beat(KEY, "r1", {"done": done, "message": text})]))
+    transport.resume_reading()
+    await say("ended", state="succeeded")
+
+    seen = []
+    while not seen or seen[-1]["state"] != "succeeded":
+        seen.append((await alice.receive())["job"])
+    done = [job["done"] for job in seen if "done" in job]
+    assert sorted(done) == done
+    assert 299 == done[-1]
+    assert len(done) < 300
+
+
+@pytest.fixture
+async def address(serve: Serve) -> str:
+    await say("started")
+    return await serve(router_of_named_users())
+
+
+async def test_jobs_by_http(address: str) -> None:
+    """
+    The owner can list, see and cancel a job. For everybody else there is no such job.
+    """
+    url = f"http://{address}/socket/jobs"
+    mine = await ask("GET", f"{url}?user=alice")
+    one = await ask("GET", f"{url}/j1?user=alice")
+    cancelled = await ask("POST", f"{url}/j1/cancel?user=alice")
+    nobody = await ask("GET", url)
+    others = [
+        await ask("GET", f"{url}/j1?user=mallory"),
+        await ask("POST", f"{url}/j1/cancel?user=mallory"),
+        await ask("GET", f"{url}/j1%20u:alice?user=mallory"),
+        await ask("GET", f"{url}/j2?user=alice"),
+    ]
+
+    assert [["j1", "started"]] == [[job["id"], job["state"]] for job in mine.json()]
+    assert "started" == one.json()["state"]
+    assert "cancelling" not in one.json()
+    assert cancelled.json()["cancelling"]
+    assert (401, [404] * 4) == (nobody.status_code, [answer.status_code for answer in others])
+    assert [] == (await ask("GET", f"{url}?user=mallory")).json()
+
+
+async def test_another_site_cannot_cancel(serve: Serve) -> None:
+    """
+    A page of another site cannot cancel a job with the visitor's cookies.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_connect
+    async def on_connect(cookies: dict[str, str]) -> User:
+        return User(cookies["who"])
+
+    await say("started")
+    address = await serve(router)
+    url, cookie = f"http://{address}/socket/jobs/j1/cancel", {"Cookie": "who=alice"}
+
+    foreign = await ask("POST", url, headers={**cookie, "Origin": "http://elsewhere.example"})
+    own = await ask("POST", url, headers={**cookie, "Origin": f"http://{address}"})
+
+    assert (403, 200) == (foreign.status_code, own.status_code)
+
+
+async def test_jobs_over_the_socket(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    A client cancels, and reads what a job has written, over its socket; what is not its own is not there.
+    """
+    address = await serve(router_of_named_users())
+    await say("started")
+    for number in range(1, 251):
+        await do(jobs().write(KEY, "r1", number, f"{number} "))
+    alice, mallory = await open_speaker(address, "alice"), await open_speaker(address, "mallory")
+    await alice.hello()
+    await mallory.hello()
+
+    await alice.ask("ping")
+    await alice.frames_until("pong")
+    await alice.ask("cancel", job="j1", request="a")
+    await alice.frames_until("job", cancelling=True)
+    await alice.ask("read", job="j1", after=10, request="b")
+    pieces = [(await alice.frames_until("chunk"))["chunk"]["n"] for _ in range(240)]
+    await mallory.ask("cancel", job="j1", request="c")
+    refused = await mallory.control("error")
+    await mallory.ask("read", job="j1", request="d")
+    unread = await mallory.control("error")
+    await mallory.ask("read", job=7, after="x")
+    odd = await mallory.control("error")
+
+    assert list(range(11, 251)) == pieces
+    assert {"error": "No such job", "request": "c"} == refused
+    assert {"error": "No such job", "request": "d"} == unread
+    assert odd["error"].startswith("!read")
+
+
+async def test_a_middleware_says_who_it_is(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    A user whom an ASGI middleware has authenticated is the user of the socket and of the routes; nobody else is asked.
+    """
+    app, router = FastAPI(), SocketRouter("/socket")
+    await say("started")
+
+    @router.on_connect
+    async def on_connect() -> User:
+        raise HTTPException(401)
+
+    class Authentication:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "lifespan":
+                await authenticated("alice")
+            await self.app(scope, receive, send)
+
+    app.add_middleware(Authentication)
+    address = await serve(router, app=app)
+
+    ready = await (await open_speaker(address)).hello()
+    listed = await ask("GET", f"http://{address}/socket/jobs")
+
+    assert ("alice", ["j1"]) == (ready["user"], [job["id"] for job in ready["jobs"]])
+    assert ["j1"] == [job["id"] for job in listed.json()]
+
+
+class Options(BaseModel):
+    lang: str
+    parts: list[int] = []
+
+
+@pytest.fixture
+async def tasks(redis_server: EmbeddedRedis) -> AsyncIterator[tuple[Celery, Any, Any]]:
+    app = Celery("tasks", broker=redis_server.url, set_as_current=False)
+    app.conf.task_ignore_result = True
+    install(app)
+
+    @app.task(name="tasks.count")
+    @notify_user
+    def count(text: str, times: int = 1, options: Options | None = None) -> int:
+        return times
+
+    @app.task(name="tasks.keep")
+    @notify_user
+    def keep(upload: str, file: str) -> None: ...
+
+    yield app, count, keep
+    app.close()
+
+
+async def queued(app: Celery) -> list[dict[str, Any]]:
+    """Return the arguments of the tasks that wait in the queue."""
+
+    def take() -> list[dict[str, Any]]:
+        arguments = []
+        with app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
+            while True:
+                try:
+                    message = queue.get(block=False)
+                except queue.Empty:
+                    return arguments
+                message.ack()
+                arguments.append({**message.payload[1], "user": message.headers["qrsocket"]["user"]})
+
+    return await asyncio.to_thread(take)
+
+
+async def test_a_task_as_an_endpoint(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
+    """
+    JSON, a form and text are arguments, checked against the task's annotations. The user is carried, the job answered.
+    """
+    app, count, _ = tasks
+    router = router_of_named_users()
+    router.add_job("/count", count)
+    address = await serve(router)
+    url = f"http://{address}/socket/count"
+    options = {"lang": "en", "parts": [1, 2]}
+
+    good = [
+        await ask("POST", f"{url}?user=alice", json={"text": "a", "times": 2, "options": options}),
+        await ask("POST", f"{url}?user=alice", data={"text": "b", "times": "3"}),
+        await ask("POST", f"{url}?user=alice", files={"text": ("t.txt", b"c")}, data={"times": "4"}),
+        await ask("POST", f"{url}?user=alice", content="d", headers={"Content-Type": "text/plain"}),
+    ]
+    bad = [
+        await ask("POST", f"{url}?user=alice", json={"times": "many"}),
+        await ask("POST", f"{url}?user=alice", json={"text": "a", "other": 1}),
+        await ask("POST", f"{url}?user=alice", content="{", headers={"Content-Type": "application/json"}),
+        await ask("POST", f"{url}?user=alice", content=b"x", headers={"Content-Type": "image/png"}),
+        await ask("POST", f"{url}?user=alice", json={"text": "x" * 2_000_000}),
+        await ask("POST", url, json={"text": "a"}),
+    ]
+    listed = (await ask("GET", f"http://{address}/socket/jobs?user=alice")).json()
+
+    assert [202] * 4 == [answer.status_code for answer in good], good[0].text
+    assert [answer.headers["X-Job-Id"] for answer in good] == [answer.json()["id"] for answer in good]
+    assert [("queued", "tasks.count")] * 4 == [(answer.json()["state"], answer.json()["task"]) for answer in good]
+    assert [422, 422, 422, 415, 413, 401] == [answer.status_code for answer in bad]
+    assert {answer.json()["id"] for answer in good} == {job["id"] for job in listed}
+    assert [
+        {"text": "a", "times": 2, "options": options, "user": "alice"},
+        {"text": "b", "times": 3, "user": "alice"},
+        {"text": "c", "times": 4, "user": "alice"},
+        {"text": "d", "user": "alice"},
+    ] == await queued(app)
+
+
+async def test_uploads_are_saved_as_the_application_wants(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
+    """
+    With `save`, a file becomes what that returns: an argument, or several.
+    """
+    app, _, keep = tasks
+    seen: list[bytes] = []
+
+    async def save(file: UploadFile) -> dict[str, str | None]:
+        seen.append(await file.read())
+        return {"upload": "u1", "file": file.filename}
+
+    router = router_of_named_users()
+    router.add_job("/keep", keep, save=save)
+    address = await serve(router)
+    answer = await ask("POST", f"http://{address}/socket/keep?user=alice", files={"file": ("a.csv", b"1,2")})
+
+    assert 202 == answer.status_code, answer.text
+    assert [b"1,2"] == seen
+    assert [{"upload": "u1", "file": "a.csv", "user": "alice"}] == await queued(app)
+
+
+async def test_the_queue_does_not_answer(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
+    """
+    A broker that is away is 503, and the other requests of the node do not wait for it.
+    """
+    app, count, _ = tasks
+    app.conf.update(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
+    router = router_of_named_users()
+    router.add_job("/count", count, timeout=500 * MS)
+    address = await serve(router)
+
+    answer = await ask("POST", f"http://{address}/socket/count?user=alice", json={"text": "a"})
+
+    assert (503, "5") == (answer.status_code, answer.headers["Retry-After"])
+    assert [] == (await ask("GET", f"http://{address}/socket/jobs?user=alice")).json()
+
+
+async def test_endpoints_are_in_openapi(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
+    """
+    OpenAPI has what the task takes, with nothing that leads nowhere, and what is answered.
+    """
+    _, count, _ = tasks
+    router = SocketRouter("/socket", dependencies=[Depends(_nobody)])
+    router.add_job("/count", count, summary="Count")
+    address = await serve(router)
+
+    paths = (await ask("GET", f"http://{address}/openapi.json")).json()["paths"]
+    operation = paths["/socket/count"]["post"]
+    content = operation["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+
+    assert {"/socket/ready", "/socket/jobs", "/socket/jobs/{id}", "/socket/jobs/{id}/cancel", "/socket/count"} == set(
+        paths
+    )
+    assert ("Count", ["text"]) == (operation["summary"], schema["required"])
+    assert {"text", "times", "options"} == set(schema["properties"])
+    assert "$ref" not in json.dumps(operation["requestBody"])
+    assert {"application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"} == set(
+        content
+    )
+    assert "202" in operation["responses"]
+
+
+async def _nobody(request: Request) -> None: ...

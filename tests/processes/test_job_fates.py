@@ -1,0 +1,254 @@
+"""What a user is told of each fate that a job can meet, on each pool, acknowledged early and late."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from redis import Redis
+
+from qrsocket.context import Context, running_for
+from qrsocket.embedded_redis import EmbeddedRedis
+from tests.app.conftest import serving
+from tests.app.routers import router_of_named_users
+from tests.clients import PATIENCE, Client, Open
+from tests.conftest import Configure
+from tests.processes import fates, shapes
+from tests.running import Running, worker
+
+ALICE = Context(user="alice")
+APP = "tests.processes.shapes"
+POOLS = ("prefork", "threads", "gevent")
+OVER = {"succeeded", "failed", "timeout", "cancelled", "lost"}
+
+
+@dataclass
+class Stage:
+    """
+    A web node, and a worker of one pool with a queue of its own.
+
+    Attributes:
+        told: What alice was told of each job, in order.
+    """
+
+    address: str
+    pool: str
+    is_late: bool
+    queue: str
+    alice: Client
+    notebook: Redis
+    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def start(self, task: Any, **options: Any) -> str:
+        with running_for(ALICE):
+            return str(task.apply_async(**{"args": (uuid4().hex,), "queue": self.queue, **options}).id)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        while not condition():
+            try:
+                job = (await self.alice.receive())["job"]
+            except AssertionError:
+                raise AssertionError(f"{what}; told so far: {json.dumps(self.told, indent=1)}") from None
+            self.told.setdefault(job["id"], []).append(job)
+
+    async def over(self, *jobs: str) -> None:
+        await self.until(
+            lambda: all(self.states(job)[-1:] and self.states(job)[-1] in OVER for job in jobs), "not over"
+        )
+
+    async def entered(self, job: str, state: str) -> None:
+        await self.until(lambda: state in self.states(job), f"{job} is not {state}")
+
+    def states(self, job: str) -> list[str]:
+        """Return the states that a job has entered; how far it is in one, and its place in line, count for nothing."""
+        states: list[str] = []
+        for told in self.told.get(job, ()):
+            if told["state"] != "waiting" and states[-1:] != [told["state"]]:
+                states.append(told["state"])
+        return states
+
+    def last(self, job: str) -> dict[str, Any]:
+        return self.told[job][-1]
+
+    async def noted(self, word: str, run: str, *, timeout: float = PATIENCE) -> None:
+        assert await asyncio.to_thread(self.notebook.blpop, [f"{word}:{run}"], timeout=timeout), f"not {word}: {run}"
+
+    async def cancel(self, job: str) -> dict[str, Any]:
+        request = Request(f"http://{self.address}/socket/jobs/{job}/cancel?user=alice", method="POST")
+
+        def ask() -> dict[str, Any]:
+            with urlopen(request, timeout=PATIENCE) as answer:
+                shown: dict[str, Any] = json.load(answer)
+            return shown
+
+        return await asyncio.to_thread(ask)
+
+
+@contextmanager
+def a_worker(stage: Stage, broker: EmbeddedRedis, *, visibility_timeout: int = 60) -> Iterator[Running]:
+    timeout = str(visibility_timeout)
+    environment = {"SHAPES_BROKER": broker.url, "SHAPES_QUEUE": stage.queue, "SHAPES_VISIBILITY_TIMEOUT": timeout}
+    if stage.is_late:
+        environment["SHAPES_ACKS_LATE"] = "1"
+    with worker(environment, app=APP, pool=stage.pool, concurrency=6) as running:
+        yield running
+        if running.process.poll() is None:
+            running.kill()  # an orderly end takes gevent 5 s
+
+
+@pytest.fixture(params=POOLS, ids=POOLS)
+def pool_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["early", "late"])
+def is_late(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+async def stage(
+    redis_server: EmbeddedRedis,
+    broker: EmbeddedRedis,
+    configure: Configure,
+    open_client: Open,
+    pool_name: str,
+    is_late: bool,
+) -> AsyncIterator[Stage]:
+    configure(lease=3, renew_interval=0.5)
+    app = FastAPI()
+    app.include_router(router_of_named_users())
+    queue = f"{pool_name}-{is_late}"
+    async with serving(app) as address:
+        alice = await open_client(address, "/socket?user=alice")
+        with Redis.from_url(broker.url, decode_responses=True, socket_timeout=None) as notebook:
+            yield Stage(address, pool_name, is_late, queue, alice, notebook)
+
+
+@pytest.mark.timeout(120)
+async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    Each state that a job enters is told once and in order, and its end always comes. Nothing else is told: no
+    argument, no result, no traceback.
+    """
+    with a_worker(stage, broker) as running:
+        expected = {
+            stage.start(fates.succeed): ["queued", "started", "succeeded"],
+            stage.start(fates.fail): ["queued", "started", "failed"],
+            stage.start(fates.retry): ["queued", "started", "retrying", "started", "succeeded"],
+            stage.start(fates.retry_in_vain): ["queued", "started", "retrying", "started", "failed"],
+            stage.start(fates.be_replaced): ["queued", "started", "requeued", "started", "succeeded"],
+            stage.start(fates.ignore): ["queued", "started", "succeeded"],
+            stage.start(fates.reject): ["queued", "started", "failed"],
+        }
+        refused = stage.start(fates.refuse)
+        expired = stage.start(fates.succeed, expires=0.001)
+        revoked = await _revoke_first(stage)
+        expected |= {refused: ["queued", "started", "failed"]}
+        expected |= {expired: ["queued", "cancelled"], revoked: ["queued", "cancelled"]}
+        if stage.pool == "prefork":
+            expected[stage.start(fates.take_long, soft_time_limit=1)] = ["queued", "started", "timeout"]
+        if stage.pool in ("prefork", "gevent"):
+            expected[stage.start(fates.take_long, time_limit=1)] = ["queued", "started", "timeout"]
+            terminated = await _terminate(stage)
+            expected[terminated] = ["queued", "started", "cancelled"]
+        await stage.over(*expected)
+
+        assert expected == {job: stage.states(job) for job in expected}
+        assert "The file is empty" == stage.last(refused)["error"]
+        assert ("expired", "revoked") == (stage.last(expired)["reason"], stage.last(revoked)["reason"])
+        assert fates.SECRET not in json.dumps(stage.told)
+        assert running.process.poll() is None
+
+
+@pytest.mark.timeout(120)
+async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    A job that waits is cancelled at once and never runs. One that runs stops where it looks whether it should, on
+    prefork also where it does not look; what it has to clean up is cleaned up.
+    """
+    with a_worker(stage, broker):
+        waiting = stage.start(fates.look_often, args=("waiting",), countdown=1)
+        await stage.entered(waiting, "queued")
+        assert "cancelled" == (await stage.cancel(waiting))["state"]
+        running = [stage.start(fates.look_often, args=("looks",))]
+        if stage.pool == "prefork":
+            running.append(stage.start(fates.take_long, args=("does not look",)))
+        for job, run in zip(running, ("looks", "does not look"), strict=False):
+            await stage.noted("begun", run)
+            assert (await stage.cancel(job))["cancelling"]
+        await stage.over(waiting, *running)
+        for _, run in zip(running, ("looks", "does not look"), strict=False):
+            await stage.noted("cleaned up", run)
+        after = stage.start(fates.succeed, countdown=1.5)
+        await stage.over(after)
+
+        assert ["queued", "cancelled"] == stage.states(waiting)
+        assert [["queued", "started", "cancelled"]] * len(running) == [stage.states(job) for job in running]
+        assert 0 == stage.notebook.llen("begun:waiting")
+        assert "cancelled" == (await stage.cancel(waiting))["state"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_worker_is_killed(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    When a worker is killed, its job is lost, or if it is acknowledged late comes back and ends well elsewhere.
+    """
+    with a_worker(stage, broker, visibility_timeout=3) as first:
+        job = stage.start(fates.wait_for_word, args=("run",))
+        await stage.noted("begun", "run")
+        first.kill()
+    if not stage.is_late:
+        await stage.over(job)
+        assert ["queued", "started", "lost"] == stage.states(job)
+        return
+    await stage.entered(job, "requeued")
+    with a_worker(stage, broker, visibility_timeout=3):
+        await stage.noted("begun", "run", timeout=4 * PATIENCE)  # kombu on gevent looks seldom
+        stage.notebook.rpush("go on:run", "please")
+        await stage.over(job)
+
+    assert ["queued", "started", "requeued", "started", "succeeded"] == stage.states(job)
+    assert [(1, 2, 50, "Half-way")] == list(
+        dict.fromkeys((told["done"], told["total"], told["percent"], told["message"]) for told in _progress(stage, job))
+    )
+
+
+@pytest.mark.parametrize("pool_name", ["prefork"], indirect=True)
+@pytest.mark.timeout(120)
+async def test_a_child_is_killed(stage: Stage, broker: EmbeddedRedis, configure: Configure) -> None:
+    """
+    When the process of a job is killed, by the kernel for want of memory say, the job is lost; with late
+    acknowledgement and `reject_on_worker_lost` it runs again.
+    """
+    configure(lease=30, renew_interval=0.5)  # Celery may take seconds to notice
+    with a_worker(stage, broker):
+        lost, back = stage.start(fates.kill_itself_once), stage.start(fates.kill_itself_once_and_come_back)
+        await stage.over(lost, back)
+
+    again = ["requeued", "started", "succeeded"] if stage.is_late else ["lost"]
+    assert ["queued", "started", "lost"] == stage.states(lost)
+    assert ["queued", "started", *again] == stage.states(back)
+
+
+def _progress(stage: Stage, job: str) -> list[dict[str, Any]]:
+    return [told for told in stage.told[job] if told["state"] == "started" and "done" in told]
+
+
+async def _revoke_first(stage: Stage) -> str:
+    id = uuid4().hex
+    assert await asyncio.to_thread(shapes.app.control.revoke, id, reply=True, timeout=PATIENCE, limit=1)
+    return stage.start(fates.succeed, task_id=id)
+
+
+async def _terminate(stage: Stage) -> str:
+    job = stage.start(fates.take_long, args=("terminated",))
+    await stage.noted("begun", "terminated")
+    await asyncio.to_thread(shapes.app.control.revoke, job, terminate=True)
+    return job

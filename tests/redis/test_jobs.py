@@ -1,0 +1,365 @@
+"""The state machine of a job: which word counts, what its owner is told, and what is decided when no word comes."""
+
+import json
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from qrsocket.audience import Audience
+from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, Jobs
+from qrsocket.keys import Keys
+from qrsocket.roundtrip import Call, run
+from qrsocket.settings import get_settings
+from tests.clients import PATIENCE
+from tests.conftest import RoundTrip
+from tests.redis.conftest import Node
+
+ALICE: Audience = "u:alice"
+KEY = JobKey(ALICE, "j1")
+
+
+class Scene:
+    """One job of alice, who is online at one node."""
+
+    def __init__(self, client: redis_py.Redis, keys: Keys, node: Node) -> None:
+        self.client, self.keys, self.node = client, keys, node
+        self.jobs = Jobs(keys, get_settings())
+        node.attach("alice")
+        self.node.frames()
+        self.do(self.jobs.reap())  # the first look of all decides nothing
+
+    def do(self, call: Call[Any]) -> Any:
+        return run(self.client, call, timeout=PATIENCE)
+
+    def say(self, event: str, *, turn: int = 0, **said: Any) -> Advanced:
+        about = {"id": "j1", "task": "t", "turn": turn, "attempt": turn + 1, "delay_ms": 0, "window_ms": 60_000}
+        advanced: Advanced = self.do(self.jobs.advance(event, KEY, {**about, **said}))
+        return advanced
+
+    def beat(self, token: str, **progress: Any) -> Answer:
+        answers: list[Answer] = self.do(self.jobs.beat([Beat(KEY, token, progress or None)]))
+        return answers[0]
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return what the node was told since the last time: kind of frame, and state."""
+        return [(frame.kind, json.loads(frame.payload)["job"]["state"]) for frame in self.node.frames()]
+
+    def kept(self) -> list[str]:
+        """Return the states that are kept for who comes back."""
+        entries = self.client.xrange(self.keys.stream(ALICE))
+        return [json.loads(fields[b"p"])["job"]["state"] for _, fields in entries]
+
+    def shown(self) -> dict[str, Any] | None:
+        found = self.do(self.jobs.listed(ALICE, "j1"))
+        return found[0] if found else None
+
+    def later(self, seconds: float) -> None:
+        """Let *seconds* pass, in which others have renewed, and reap."""
+        self.do(self.jobs.reap())
+        for member, at in self.client.zrange(self.keys.due, 0, -1, withscores=True):
+            self.client.zadd(self.keys.due, {member: at - seconds * 1000})
+        while self.do(self.jobs.reap()):
+            pass
+
+
+@pytest.fixture
+def scene(redis: redis_py.Redis, keys: Keys, node: Node) -> Scene:
+    return Scene(redis, keys, node)
+
+
+def test_a_quick_worker(scene: Scene) -> None:
+    """
+    When the worker is quicker than the word that the job was queued, that is told first all the same, and once.
+    """
+    scene.say("started", run="r1")
+    scene.say("ended", run="r1", state="succeeded")
+
+    assert Answer.OVER is scene.say("queued").answer
+    assert [("j", "queued"), ("j", "started"), ("j", "succeeded")] == scene.told()
+    assert ["queued", "started", "succeeded"] == scene.kept()
+
+
+def test_a_word_that_is_said_again(scene: Scene) -> None:
+    """
+    What is said again, since an answer was lost, changes nothing and is not told again.
+    """
+    for event, said in (("queued", {}), ("started", {"run": "r1"}), ("ended", {"run": "r1", "state": "failed"})):
+        first, second = scene.say(event, **said), scene.say(event, **said)
+        assert first.fence == second.fence
+
+    assert ["queued", "started", "failed"] == scene.kept()
+
+
+def test_only_the_last_run_counts(scene: Scene) -> None:
+    """
+    A run that another has taken the place of says nothing any more: neither progress nor its end.
+    """
+    first = scene.say("started", run="r1")
+    second = scene.say("started", run="r2")
+
+    assert (1, 2) == (first.fence, second.fence)
+    assert Answer.STALE is scene.beat("r1", done=1)
+    assert Answer.STALE is scene.say("ended", run="r1", state="failed").answer
+    assert Answer.OK is scene.say("ended", run="r2", state="succeeded").answer
+    assert ["queued", "started", "requeued", "started", "succeeded"] == scene.kept()
+
+
+def test_a_retry_ends_the_attempt_before(scene: Scene) -> None:
+    """
+    Once an attempt has queued the next, its own end is none; a message of it that comes late begins nothing.
+    """
+    scene.say("started", run="r1")
+    scene.say("queued", turn=1)
+
+    assert Answer.STALE is scene.say("ended", run="r1", state="failed").answer
+    assert Answer.STALE is scene.say("started", run="r3").answer
+    assert Answer.OK is scene.say("started", run="r2", turn=1).answer
+    assert ["queued", "started", "retrying", "started"] == scene.kept()
+
+
+@pytest.mark.parametrize(
+    ("is_late", "states"), [(False, ["lost"]), (True, ["requeued", "lost"])], ids=["early", "late"]
+)
+def test_no_sign_of_life(scene: Scene, is_late: bool, states: list[str]) -> None:
+    """
+    A run that is not renewed for a lease is over: for good, or until the broker gives the job to another worker; if it
+    does not, in the end for good.
+    """
+    scene.say("started", run="r1", is_late=is_late)
+    scene.later(get_settings().lease - 1)
+    assert ["queued", "started"] == scene.kept()
+    scene.later(2)
+    scene.later(61)
+
+    assert ["queued", "started", *states] == scene.kept()
+    assert 0 == scene.client.zcard(scene.keys.due)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["early", "late"])
+def test_the_dead_speaks(scene: Scene, is_late: bool) -> None:
+    """
+    A run that was only frozen is told again when it renews, and ends as it ends.
+    """
+    scene.say("started", run="r1", is_late=is_late)
+    scene.later(get_settings().lease + 1)
+    taken_for = scene.kept()[-1]
+
+    assert Answer.OK is scene.beat("r1")
+    assert Answer.OK is scene.say("ended", run="r1", state="succeeded").answer
+    assert [taken_for, "started", "succeeded"] == scene.kept()[-3:]
+
+
+def test_redis_was_away(scene: Scene) -> None:
+    """
+    When nobody could renew since Redis was away, every run gets a lease once more.
+    """
+    scene.say("started", run="r1")
+    scene.later(0)
+    scene.client.hincrby(scene.keys.server, "jobs_beat", -20_000)
+    for member, at in scene.client.zrange(scene.keys.due, 0, -1, withscores=True):
+        scene.client.zadd(scene.keys.due, {member: at - 20_000})
+    scene.do(scene.jobs.reap())
+    scene.do(scene.jobs.reap())
+
+    assert ["queued", "started"] == scene.kept()
+
+
+def test_redis_forgot(scene: Scene) -> None:
+    """
+    A run of a job that Redis forgot says so, and is known again with what it has done; its user is not told again.
+    """
+    scene.say("started", run="r1")
+    scene.client.flushall()
+    scene.node.attach("alice")
+    scene.told()
+
+    assert Answer.UNKNOWN is scene.beat("r1", done=1)
+    assert 1 == scene.say("started", run="r1", fence=1, done=3, total=4).fence
+    shown = scene.shown()
+    assert shown is not None
+    assert ("started", 75) == (shown["state"], shown["percent"])
+    assert [] == scene.told()
+
+
+def test_cancel_while_it_waits(scene: Scene) -> None:
+    """
+    A job that waits is cancelled at once, and does not begin.
+    """
+    scene.say("queued")
+
+    assert (Answer.OK, "cancelled") == _word(scene.say("cancel"))
+    assert (Answer.OVER, "cancelled") == _word(scene.say("started", run="r1"))
+    assert (Answer.OVER, "cancelled") == _word(scene.say("cancel"))
+    assert ["queued", "cancelled"] == scene.kept()
+
+
+@pytest.mark.parametrize("how", ["end", "retry", "death"])
+def test_cancel_while_it_runs(scene: Scene, how: str) -> None:
+    """
+    A run hears that it is to stop. It is cancelled when it has stopped, would be retried, or is dead.
+    """
+    scene.say("started", run="r1", is_late=True)
+    cancelled = scene.say("cancel")
+    assert cancelled.job is not None
+    assert ("started", True) == (cancelled.job["state"], cancelled.job["cancelling"])
+    assert Answer.CANCEL is scene.beat("r1")
+    if how == "end":
+        scene.say("ended", run="r1", state="cancelled")
+    elif how == "retry":
+        scene.say("queued", turn=1)
+    else:
+        scene.later(get_settings().lease + 1)
+
+    assert ["queued", "started", "cancelled"] == scene.kept()
+
+
+def test_progress_is_not_kept(scene: Scene) -> None:
+    """
+    How far a job is goes to who looks on, and what comes later is shown with it; the messages of the user are not
+    pushed out.
+    """
+    scene.say("started", run="r1")
+    for done in range(300):
+        scene.beat("r1", done=done, total=300, message="reading")
+
+    assert ["queued", "started"] == scene.kept()
+    assert [("g", "started")] * 300 == scene.told()[2:]
+    shown = scene.shown()
+    assert shown is not None
+    assert (299, 300, 99, "reading") == tuple(shown[name] for name in ("done", "total", "percent", "message"))
+
+
+def test_sequence_numbers_only_grow(scene: Scene) -> None:
+    """
+    Each change has a higher number than the one before, also after Redis forgot the job.
+    """
+    numbers = []
+    scene.say("started", run="r1")
+    for done in range(5):
+        scene.beat("r1", done=done)
+    numbers += [json.loads(frame.payload)["job"]["seq"] for frame in scene.node.frames()]
+    scene.client.flushall()
+    scene.node.attach("alice")
+    scene.say("started", run="r1", fence=1)
+    scene.beat("r1", done=7)
+    numbers += [json.loads(frame.payload)["job"]["seq"] for frame in scene.node.frames()]
+
+    assert sorted(set(numbers)) == numbers
+
+
+def test_only_the_states_that_are_wanted(scene: Scene) -> None:
+    """
+    States that the task does not tell are known all the same.
+    """
+    scene.say("queued", only=" succeeded failed ")
+    scene.say("started", run="r1")
+    scene.say("ended", run="r1", state="succeeded", result='{"rows":3}')
+
+    assert ["succeeded"] == scene.kept()
+    shown = scene.shown()
+    assert shown is not None
+    assert ({"rows": 3}, 100) == (shown["result"], shown["percent"])
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_a_job_that_nobody_takes(scene: Scene, expires: bool) -> None:
+    """
+    A job that no worker takes is over when it expires, or after a day.
+    """
+    scene.say("queued", **({"expires_ms": 5_000} if expires else {}))
+    scene.later(6 if expires else 24 * 3600 + 1)
+
+    assert ["queued", "cancelled" if expires else "lost"] == scene.kept()
+
+
+def test_places_in_line(scene: Scene) -> None:
+    """
+    Who waits for over a second is told how many are before it in its queue, when that changes.
+    """
+    ids = ("a", "b", "c")
+    for id in ids:
+        about = {"id": id, "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0, "queue": "q", "run": "r"}
+        scene.do(scene.jobs.advance("queued", JobKey(ALICE, id), about))
+    scene.told()
+
+    def look(seconds: float = 2) -> list[tuple[str, int]]:
+        for member, at in scene.client.zrange(scene.keys.line("q"), 0, -1, withscores=True):
+            scene.client.zadd(scene.keys.line("q"), {member: at - seconds * 1000})
+        scene.client.hset(scene.keys.server, "lines_at", 0)
+        scene.do(scene.jobs.reap())
+        scene.client.hset(scene.keys.server, "lines_at", 0)
+        scene.do(scene.jobs.reap())
+        frames = [json.loads(frame.payload)["job"] for frame in scene.node.frames()]
+        return [(job["id"], job["place"]) for job in frames if job["state"] == "waiting"]
+
+    assert [] == look(0)
+    assert [("a", 0), ("b", 1), ("c", 2)] == look()
+    assert [] == look()
+    scene.do(scene.jobs.advance("cancel", JobKey(ALICE, "a")))
+    assert [("b", 0), ("c", 1)] == look()
+
+
+def test_ended_jobs_are_kept_for_a_while(scene: Scene) -> None:
+    """
+    The last state of a job outlives it by `job_seconds`, and is then gone from the list as well.
+    """
+    scene.say("started", run="r1")
+    scene.say("ended", run="r1", state="succeeded")
+    lives_for = scene.client.pttl(scene.keys.record(*KEY))
+    scene.client.delete(scene.keys.record(*KEY))
+
+    assert get_settings().job_seconds - 10 < lives_for / 1000 <= get_settings().job_seconds
+    assert [] == scene.do(scene.jobs.listed(ALICE))
+    assert 0 == scene.client.zcard(scene.keys.jobs(ALICE))
+
+
+async def test_nobody_else_finds_a_job(scene: Scene, roundtrip: RoundTrip) -> None:
+    """
+    A job is known by its owner and its id together: with the id alone another user can neither see nor cancel it.
+    """
+    scene.say("started", run="r1")
+
+    assert [] == await roundtrip(scene.jobs.listed("u:mallory", "j1"))
+    assert Answer.UNKNOWN is (await roundtrip(scene.jobs.advance("cancel", JobKey("u:mallory", "j1")))).answer
+    assert ["j1"] == [job["id"] for job in await roundtrip(scene.jobs.listed(ALICE))]
+
+
+def test_what_a_job_writes(scene: Scene) -> None:
+    """
+    Pieces are numbered, sent once though said twice, and begin anew with another run.
+    """
+    scene.say("started", run="r1")
+    scene.told()
+
+    def write(run: str, number: int, text: str) -> Answer:
+        answer: Answer = scene.do(scene.jobs.write(KEY, run, number, text))
+        return answer
+
+    answers = [write("r1", 1, "one "), write("r1", 1, "one "), write("r1", 2, "two ")]
+    first = scene.do(scene.jobs.read(KEY, 0))
+    scene.say("started", run="r2")
+    answers += [write("r1", 3, "late "), write("r2", 1, "ONE ")]
+
+    assert [Answer.OK, Answer.OK, Answer.OK, Answer.STALE, Answer.OK] == answers
+    assert [{"n": 1, "text": "one "}, {"n": 2, "text": "two "}] == first
+    assert [{"n": 3, "text": "ONE ", "anew": True}] == scene.do(scene.jobs.read(KEY, 0))
+    assert [] == scene.do(scene.jobs.read(KEY, 3))
+
+
+ODD = ("", "x" * 500, "ümlaut", "a b", "a\nb", "{x}")
+
+
+@pytest.mark.parametrize("id", ODD)
+def test_odd_ids(id: str) -> None:
+    """
+    An id that is no name goes by a digest of it.
+    """
+    key = JobKey.of(ALICE, id)
+
+    assert key == JobKey.of(ALICE, id)
+    assert 32 == len(key.id)
+
+
+def _word(advanced: Advanced) -> tuple[Answer, Any]:
+    return advanced.answer, advanced.job and advanced.job["state"]
