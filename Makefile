@@ -15,11 +15,15 @@ help: ## say what can be made
 demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a beat
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
+# Two at a time where they wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint ## run all tests, the fast ones first
-	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/redis tests/app tests/processes tests/faults tests/browser tests/compose
+	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/browser_client
+	$(BIN)/pytest -n 2 tests/redis tests/app tests/testing tests/processes tests/browser
+	$(BIN)/pytest tests/faults tests/compose
 
 fast: $(VENV)/ready ## run the tests that need no processes
-	$(BIN)/pytest tests/test_architecture.py tests/unit tests/redis tests/app
+	$(BIN)/pytest tests/test_architecture.py tests/unit
+	$(BIN)/pytest -n 2 tests/redis tests/app
 
 faults: $(VENV)/ready ## break everything on purpose for a minute, and judge what clients saw: SEED=1 DURATION=65
 	$(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION)
@@ -47,4 +51,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean: ## remove what was made
-	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) var .mypy_cache .pytest_cache .ruff_cache dist tests/browser_client/node_modules

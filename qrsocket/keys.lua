@@ -13,17 +13,6 @@ local function claim(audience) return base .. 'claim:' .. audience end
 local function position(audience) return base .. 'position:' .. audience end
 local function stream(audience) return base .. 'stream:' .. audience end
 local function sent(message_id) return base .. 'sent:' .. message_id end
-local due, lines = base .. 'due', base .. 'lines'
--- An id has no space in it. (A job is found by its owner and its id: an id alone opens nothing.)
-local function member_of(owner, id) return id .. ' ' .. owner end
-local function split_member(member)
-  local id, owner = string.match(member, '^(%S+) (.+)$')
-  return owner, id
-end
-local function record(owner, id) return base .. 'job:' .. member_of(owner, id) end
-local function chunks(owner, id) return base .. 'chunks:' .. member_of(owner, id) end
-local function jobs(owner) return base .. 'jobs:' .. owner end
-local function line(queue) return base .. 'line:' .. queue end
 local function channel(node) return base .. 'channel:' .. node end
 
 -- Unix time in ms. Only Redis' clock counts: those of the nodes differ.

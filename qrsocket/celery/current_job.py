@@ -51,8 +51,6 @@ class Job:
         """
         run = current_run()
         if run is not None:
-            if message is not None:
-                message = encode(str(message), limit_bytes=1024).payload.decode()
             run.advance(done, total, message)
 
     def track(self, iterable: Iterable[T], *, total: float | None = None, message: str | None = None) -> Iterator[T]:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from math import isfinite
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ INTERVAL = 0.1
 REPEAT = 5.0
 MOST_UNWRITTEN = 256 * 1024
 MOST_IN_A_PIECE = 32 * 1024
+MOST_IN_A_MESSAGE = 500
 
 
 class JobCancelled(BaseException):
@@ -47,7 +49,7 @@ class Run:
         self.is_told = self.is_cancelled = self.is_muted = False
         self.writing = threading.Lock()
         self._wake = wake
-        self._progress: tuple[float, float | None, str | None] | None = None
+        self._progress: tuple[float | None, float | None, str | None] = (None, None, None)
         self._is_dirty = False
         self._told_at = self._progress_at = 0.0
         self._beat_at = time.monotonic()
@@ -58,7 +60,10 @@ class Run:
 
     @property
     def progress(self) -> dict[str, Any]:
-        return dict(zip(("done", "total", "message"), self._progress or (), strict=False))
+        """Return how far it is: what can be told of what the job has said."""
+        done, total, message = self._progress
+        text = None if message is None else str(message)[:MOST_IN_A_MESSAGE].encode("utf-8", "replace").decode()
+        return {"done": _number(done), "total": _number(total), "message": text}
 
     def advance(self, done: float, total: float | None, message: str | None) -> None:
         """Note how far it is, for the watcher to tell. Often called, so that it does next to nothing."""
@@ -106,6 +111,17 @@ class Run:
         if not self.is_muted:
             self.fence = advanced.fence
         return State(advanced.job["state"]) if advanced.answer is Answer.OVER and advanced.job else None
+
+
+def _number(value: Any) -> float | int | None:
+    """Return *value* as JSON has it, since one that it has not would keep the others from being told, too."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not isfinite(number):
+        return None
+    return int(number) if number.is_integer() else number
 
 
 _current: ContextVar[Run | None] = ContextVar("qrsocket run", default=None)

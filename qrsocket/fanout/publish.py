@@ -85,7 +85,7 @@ def publish(
     """
     limits: list[Word] = [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
     args: list[Word] = [message.kind, message_id, message.payload, *limits, *audiences]
-    script = Script.load("qrsocket.fanout", "publish", "epoch", "stream", "deliver", base=keys.base)
+    script = Script.load("qrsocket.fanout", "publish", "epoch", "stream", base=keys.base)
     return script_call(script, [keys.base], args, _parse_routed)
 
 

@@ -1,4 +1,4 @@
--- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after deliver.lua.
+-- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after stream.lua.
 -- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, and of the owner's messages the
 --          number kept and for how long (messages, message_ms)
 local terms = cjson.decode(ARGV[1])
@@ -76,13 +76,21 @@ local function shown(job)
   return string.sub(text, 1, -2) .. ',"result":' .. job.result .. '}' -- encoded already, by the worker
 end
 
+-- Send a frame to every node that has open connections of the owner: see publish.lua. An offset of 0: it is not kept.
+local function send(job, kind, offset, payload)
+  for _, node in ipairs(redis.call('HKEYS', route(job.owner))) do
+    local head = {kind, redis.call('HINCRBY', frames, node, 1), epoch, job.key, job.owner, offset}
+    redis.call('PUBLISH', channel(node), table.concat(head, '\t') .. '\n' .. payload)
+  end
+end
+
 -- Tell the owner. A state is kept, like a message; of what comes in between only the newest counts.
 local function tell(job, is_kept)
   change(job, {seq = math.max(clock(), tonumber(job.seq or 0) + 1)}) -- by the clock, lest a new Redis begins anew
   if job.only and not string.find(job.only, ' ' .. job.state .. ' ', 1, true) then return end
   local payload, offset = '{"job":' .. shown(job) .. '}', '0'
   if is_kept then offset = append(job.owner, 'j', payload, terms.messages, terms.message_ms) end
-  deliver(is_kept and 'j' or 'g', job.key, payload, {job.owner}, {offset})
+  send(job, is_kept and 'j' or 'g', offset, payload)
 end
 
 local function enter(job, state)

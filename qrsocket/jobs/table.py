@@ -101,7 +101,8 @@ class Jobs(NamedTuple):
         """Describe the renewal of the leases of runs; run, it says of each OK, CANCEL, STALE or UNKNOWN."""
         args: list[Word] = []
         for key, run, progress in beats:
-            args += [*key, run, to_json(progress) if progress else b""]
+            told = {name: value for name, value in (progress or {}).items() if value is not None}
+            args += [*key, run, to_json(told) if told else b""]
         return self._call("beat", args, lambda reply: [Answer(word.decode()) for word in reply])
 
     def reap(self) -> Call[bool]:
@@ -132,7 +133,7 @@ class Jobs(NamedTuple):
             "messages": self.settings.recovery_messages,
             "message_ms": round(self.settings.recovery_seconds * 1000),
         }
-        script = Script.load("qrsocket.jobs", name, "epoch", "stream", "deliver", "jobs/job", base=self.keys.base)
+        script = Script.load("qrsocket.jobs", name, "epoch", "stream", "jobs/keys", "jobs/job", base=self.keys.base)
         return script_call(script, [self.keys.base], [to_json(terms), *args], parse)
 
 

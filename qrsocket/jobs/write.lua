@@ -14,5 +14,5 @@ if is_anew then redis.call('DEL', key) end -- the job has begun again, and write
 redis.call('XADD', key, 'MAXLEN', '~', ARGV[7], number .. '-0', 't', ARGV[6], 'a', is_anew and 1 or 0)
 redis.call('PEXPIRE', key, DAY_MS)
 local piece = {job = job.id, n = number, text = ARGV[6], anew = is_anew or nil}
-deliver('w', job.key, '{"chunk":' .. cjson.encode(piece) .. '}', {job.owner}, {'0'})
+send(job, 'w', '0', '{"chunk":' .. cjson.encode(piece) .. '}')
 return 'OK'

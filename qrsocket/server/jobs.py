@@ -95,7 +95,7 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
         if job is None:
             raise SocketError(NO_SUCH_JOB)
         if control == "cancel":
-            connection.tell("job", job=job)
+            connection.tell("job", job=job, request=fields.get("request"))
             return
         async for piece in desk.pieces(id, after):
             await connection.wait_written()

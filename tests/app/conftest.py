@@ -1,15 +1,14 @@
 """Whole applications in this process: real uvicorn on a loopback port, real clients. One application is one node."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 
 import pytest
-import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.testing.serving import served
 from tests.app.speaking import VERSION_1, OpenSpeaker, Speaker
 from tests.clients import Open
 from tests.conftest import MS, Configure
@@ -20,18 +19,8 @@ Serve: TypeAlias = Callable[..., Awaitable[str]]
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve *app* as `uvicorn module:app` does; yields `127.0.0.1:<port>`."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            assert not running.done(), "uvicorn did not start"
-            await asyncio.sleep(MS)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await running
+    async with served(app) as server:
+        yield server.address
 
 
 @pytest.fixture

@@ -391,3 +391,12 @@ async def test_endpoints_are_in_openapi(serve: Serve, tasks: tuple[Celery, Any, 
 
 
 async def _nobody(request: Request) -> None: ...
+async def test_the_client_is_served(address: str) -> None:
+    """
+    The browser's side comes from the same place.
+    """
+    answer = await ask("GET", f"http://{address}/socket/client.js")
+
+    assert 200 == answer.status_code
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    assert "export" in answer.text

@@ -98,8 +98,7 @@ def a_worker(stage: Stage, broker: EmbeddedRedis, *, visibility_timeout: int = 6
         environment["SHAPES_ACKS_LATE"] = "1"
     with worker(environment, app=APP, pool=stage.pool, concurrency=6) as running:
         yield running
-        if running.process.poll() is None:
-            running.kill()  # an orderly end takes gevent 5 s
+        running.kill()  # an orderly end takes gevent 5 s
 
 
 @pytest.fixture(params=POOLS, ids=POOLS)

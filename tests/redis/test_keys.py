@@ -22,10 +22,10 @@ def names_in_python(keys: Keys) -> dict[str, str]:
 
 async def test_names_in_scripts_are_those_of_python(keys: Keys, roundtrip: RoundTrip) -> None:
     """
-    Each name of keys.py is made by keys.lua too, to the byte.
+    Each name of keys.py is made by keys.lua, or jobs/keys.lua, too, to the byte.
     """
     expected = names_in_python(keys)
-    prelude = files("qrsocket").joinpath("keys.lua").read_text()
+    prelude = "\n".join(files("qrsocket").joinpath(name).read_text() for name in ("keys.lua", "jobs/keys.lua"))
     answers = ", ".join(f"type({name}) == 'function' and {name}(ARGV[1], ARGV[1]) or {name}" for name in expected)
     script = Script(f"#!lua\n{prelude}\nreturn {{{answers}}}")
 

@@ -1,0 +1,50 @@
+/** Compiled, never run: what a user writes, and mistakes that are to be found. */
+
+import { useEffect } from "react";
+import { connect, hasEnded, type ConnectOptions, type Job, type Socket } from "qrsocket";
+import { useJob, useSocket } from "qrsocket/react";
+
+interface News {
+  text: string;
+}
+
+const socket: Socket<News> = connect<News>("/socket", { auth: async () => ({ token: "t" }) });
+
+const off: () => void = socket.on("message", ({ text }, { offset }) => console.log(text.length, offset?.toFixed()));
+socket.on("state", (state, why) => state === "closed" && why?.code.toFixed());
+socket.on("job", job => job.state === "succeeded" && hasEnded(job));
+socket.on("error", ({ error, request }) => error.length + (request?.length ?? 0));
+const request: string = socket.send(new Uint8Array(3));
+off();
+
+const jobs: Job[] = socket.jobs.list();
+const job: Promise<Job> = socket.jobs.cancel(jobs[0].id);
+
+export async function read(): Promise<string> {
+  let all = request + (await job).id;
+  for await (const text of socket.jobs.read("a", { after: 3, signal: AbortSignal.timeout(9) })) all += text.trim();
+  for await (const text of socket.jobs.read("a", { trimmed: null })) all += text?.trim();
+  // @ts-expect-error: it may be null
+  for await (const text of socket.jobs.read("a", { trimmed: null })) all += text.trim();
+  return all;
+}
+
+export function Progress({ id }: { id: string }) {
+  const { socket, state } = useSocket<News>();
+  const job = useJob<{ rows: number }>(id);
+  useEffect(() => socket?.on("message", ({ text }) => console.log(text)), [socket]);
+  return <progress value={job?.percent ?? 0} title={`${state} ${job?.result?.rows}`} />;
+}
+
+export const options: ConnectOptions[] = [{ storage: sessionStorage }, { storage: null }, { WebSocket }];
+
+// @ts-expect-error: no such event
+socket.on("massage", () => {});
+// @ts-expect-error: only the client changes it
+socket.state = "ready";
+// @ts-expect-error: no such state
+socket.on("state", state => state === "open");
+// @ts-expect-error: the message has no such field
+socket.on("message", data => data.title);
+// @ts-expect-error: auth is a function
+connect("/socket", { auth: { token: "t" } });
