@@ -4,7 +4,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /app
 RUN useradd --create-home app && mkdir /data && chown app /data
 # Dependencies first: they change less often than the code.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE pytest_qrsocket.py ./
 RUN mkdir qrsocket && touch qrsocket/__init__.py \
     && pip install --constraint constraints.txt '.[all]' itsdangerous \
     && pip uninstall --yes qrsocket
