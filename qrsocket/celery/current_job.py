@@ -68,7 +68,7 @@ class Job:
             return
         self.progress(0, total, message=message)
         for done, one in enumerate(iterable, 1):
-            if run.is_cancelled:
+            if run.is_cancelled and run.looks():
                 raise JobCancelled
             yield one
             run.advance(done, total, message)
@@ -77,7 +77,7 @@ class Job:
     def cancelled(self) -> bool:
         """Whether the user wants the job to stop. Known within a second or so."""
         run = current_run()
-        return run is not None and run.is_cancelled
+        return run is not None and run.looks()
 
     def check(self) -> None:
         """

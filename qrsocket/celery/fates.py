@@ -14,7 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, Worker
 from celery import Celery, signals
 
 from qrsocket.celery.notify import Options, about, options_of, shown_result
-from qrsocket.celery.run import Run
+from qrsocket.celery.run import Run, in_utf8
 from qrsocket.celery.saying import say_queued
 from qrsocket.celery.stopping import allow_signals
 from qrsocket.celery.user import carry_user, owner_in
@@ -61,7 +61,7 @@ def _on_publish(
 ) -> None:
     owner = owner_in(headers) if isinstance(headers, Mapping) and "id" in headers else None
     options = _options_by_name(sender) if owner is not None else None
-    if owner is None or options is None:
+    if owner is None or options is None or not isinstance(body, tuple):
         return
     args, kwargs, _embed = body
     said = about(options, headers, args, kwargs)
@@ -83,7 +83,7 @@ def _on_success(sender: Any = None, result: Any = None, **_: Any) -> None:
 
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
     state, run = _state_after(exception), _run_of(sender)
-    error = exception.message if isinstance(exception, SocketError) else None
+    error = in_utf8(exception.message) if isinstance(exception, SocketError) else None
     if run is not None:
         end(run, state, error=error)
     elif task_id in _received:

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from qrsocket.audience import Audience
 from qrsocket.celery.asynchronous import async_task
-from qrsocket.celery.run import JobCancelled, Run
+from qrsocket.celery.run import JobCancelled, Run, in_utf8
 from qrsocket.celery.user import owner_of, redelivery_window
 from qrsocket.celery.watcher import begin, end, watcher
 from qrsocket.errors import MessageTooLarge, NotSerializable
@@ -26,7 +26,6 @@ Picked: TypeAlias = Literal[True] | str | Iterable[str] | Callable[[Any], Any]
 logger = logging.getLogger(__name__)
 
 MARK = "__qrsocket__"
-MOST_IN_A_TITLE = 200
 MOST_IN_A_RESULT = 64 * 1024
 # More replacements of a task than anybody makes.
 MOST_RETRIES = 1_000_000
@@ -161,7 +160,7 @@ def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> 
     if not callable(options.title):
         return options.title
     try:
-        return str(options.title(*args, **kwargs))[:MOST_IN_A_TITLE].encode("utf-8", "replace").decode()
+        return in_utf8(options.title(*args, **kwargs))
     except Exception as error:  # its text may hold an argument
         logger.warning("job without a title: `title` of notify_user raised %s", type(error).__name__)
         return None

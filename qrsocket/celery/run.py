@@ -16,7 +16,7 @@ INTERVAL = 0.1
 REPEAT = 5.0
 MOST_UNWRITTEN = 256 * 1024
 MOST_IN_A_PIECE = 32 * 1024
-MOST_IN_A_MESSAGE = 500
+MOST_IN_A_TEXT = 500
 
 
 class JobCancelled(BaseException):
@@ -35,6 +35,7 @@ class Run:
         fence: Counts the runs of the job. 0 until Redis has said it.
         is_told: Redis knows of it.
         is_cancelled: The owner wants it to stop.
+        is_stopping: It knows that, and cleans up.
         is_muted: Another run of the job counts, or it is over: nobody is told of this one.
         writing: Held by who writes what it has to write.
     """
@@ -46,7 +47,7 @@ class Run:
         """
         self.key, self.token, self.fence = key, uuid4().hex, 0
         self.about = {**about, "run": self.token}
-        self.is_told = self.is_cancelled = self.is_muted = False
+        self.is_told = self.is_cancelled = self.is_stopping = self.is_muted = False
         self.writing = threading.Lock()
         self._wake = wake
         self._progress: tuple[float | None, float | None, str | None] = (None, None, None)
@@ -58,11 +59,16 @@ class Run:
         self._unwritten_size = self._written = 0
         self._piece = ""
 
+    def looks(self) -> bool:
+        """Return whether it is to stop, which it knows then."""
+        self.is_stopping = self.is_cancelled
+        return self.is_cancelled
+
     @property
     def progress(self) -> dict[str, Any]:
         """Return how far it is: what can be told of what the job has said."""
         done, total, message = self._progress
-        text = None if message is None else str(message)[:MOST_IN_A_MESSAGE].encode("utf-8", "replace").decode()
+        text = None if message is None else in_utf8(message)
         return {"done": _number(done), "total": _number(total), "message": text}
 
     def advance(self, done: float, total: float | None, message: str | None) -> None:
@@ -111,6 +117,11 @@ class Run:
         if not self.is_muted:
             self.fence = advanced.fence
         return State(advanced.job["state"]) if advanced.answer is Answer.OVER and advanced.job else None
+
+
+def in_utf8(text: object) -> str:
+    """Return *text* as JSON can have it, in short."""
+    return str(text)[:MOST_IN_A_TEXT].encode("utf-8", "replace").decode()
 
 
 def _number(value: Any) -> float | int | None:

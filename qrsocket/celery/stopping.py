@@ -34,12 +34,12 @@ def stoppable(run: Run) -> Iterator[None]:
 
 
 def stop(run: Run) -> None:
-    """Break off what *run* does or waits for, if that can be done here."""
-    if run is _in_main_thread and signal.getsignal(STOP_SIGNAL) is _on_signal:
+    """Break off what *run* does or waits for, if that can be done here and it does not stop already."""
+    if not run.is_stopping and run is _in_main_thread and signal.getsignal(STOP_SIGNAL) is _on_signal:
         # To the thread and not to the process: only so it interrupts what the thread waits for.
         signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
 
 
 def _on_signal(_number: int, _frame: Any) -> None:
-    if _in_main_thread is not None and _in_main_thread.is_cancelled:
+    if _in_main_thread is not None and not _in_main_thread.is_stopping and _in_main_thread.looks():
         raise JobCancelled

@@ -28,7 +28,7 @@ from qrsocket.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a job has to notice that it is to stop, before it is stopped, and then each time again.
+# Seconds that a job has to notice that it is to stop, before it is stopped.
 PATIENCE = 2.0
 MOST_UNSAID = 1000
 
@@ -39,7 +39,7 @@ class Watcher:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
         self._unsaid: deque[tuple[JobKey, Mapping[str, Any]]] = deque(maxlen=MOST_UNSAID)
-        self._stopped_at: dict[str, float] = {}
+        self._cancelled_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -61,7 +61,7 @@ class Watcher:
             undo()
             with self._lock:
                 del self._runs[run.token]
-                self._stopped_at.pop(run.token, None)
+                self._cancelled_at.pop(run.token, None)
 
     def say_end(self, key: JobKey, said: Mapping[str, Any]) -> None:
         """Say that a run is over; if Redis is away, as soon as it is back."""
@@ -106,13 +106,19 @@ class Watcher:
         self._beat([run for run in due if run.is_told], now)
         for run in due:
             write_pieces(run)
-        while self._unsaid:
-            say("ended", *self._unsaid[0])
-            self._unsaid.popleft()
+        self._say_unsaid()
         if not runs:
             return None
         self._reap(now, interval)
         return max(0.0, min(run.due_in(time.monotonic(), interval) for run in runs))
+
+    def _say_unsaid(self) -> None:
+        while self._unsaid:
+            try:
+                say("ended", *self._unsaid[0])
+            except RedisError:  # it will not take this one: the others need not wait for it
+                logger.exception("end of a job not told", extra={"job": self._unsaid[0][0].id})
+            self._unsaid.popleft()
 
     def _begin(self, runs: Sequence[Run]) -> None:
         for run in runs:  # that began while Redis was away
@@ -135,9 +141,8 @@ class Watcher:
             case Answer.UNKNOWN:  # Redis forgot it
                 run.heed(say("started", run.key, {**run.about, **run.progress, "fence": run.fence}))
             case Answer.CANCEL if not run.is_cancelled:
-                run.is_cancelled, self._stopped_at[run.token] = True, now
-            case Answer.CANCEL if now - self._stopped_at.get(run.token, now) >= PATIENCE:
-                self._stopped_at[run.token] = now
+                run.is_cancelled, self._cancelled_at[run.token] = True, now
+            case Answer.CANCEL if now - self._cancelled_at.get(run.token, now) >= PATIENCE:
                 stop(run)
 
     def _reap(self, now: float, interval: float) -> None:

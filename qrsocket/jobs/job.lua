@@ -4,6 +4,7 @@
 local terms = cjson.decode(ARGV[1])
 local DAY_MS = 86400000
 local MOST_LISTED, MOST_OF_ONE = 100, 500
+local MOST_RESULT_BYTES = 262144 -- of all that are listed: a page gets them in one frame
 local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true, lost = true}
 -- In these a job waits for a worker.
 local WAITS = {queued = true, waiting = true, retrying = true, requeued = true}
@@ -36,6 +37,7 @@ end
 local function decide_in(job, ms)
   redis.call('ZADD', due, digits(clock() + ms), member_of(job.owner, job.key))
   redis.call('PEXPIRE', record(job.owner, job.key), digits(ms + DAY_MS)) -- if nobody is left to decide
+  redis.call('PEXPIRE', jobs(job.owner), digits(ms + DAY_MS), 'GT')
 end
 
 local function leave_line(job)
@@ -52,6 +54,7 @@ local function new_job(owner, id, about)
   })
   redis.call('ZADD', jobs(owner), digits(now), id)
   redis.call('ZREMRANGEBYRANK', jobs(owner), 0, -MOST_OF_ONE - 1)
+  redis.call('PEXPIRE', jobs(owner), DAY_MS, 'NX')
   return job
 end
 
@@ -106,5 +109,6 @@ local function finish(job, state, fields)
   redis.call('ZREM', due, member_of(job.owner, job.key))
   enter(job, state)
   redis.call('PEXPIRE', record(job.owner, job.key), terms.job_ms)
+  redis.call('PEXPIRE', jobs(job.owner), terms.job_ms, 'GT')
   redis.call('PEXPIRE', chunks(job.owner, job.key), terms.job_ms)
 end

@@ -16,8 +16,10 @@ from qrsocket.settings import Settings
 ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
 # One call with 100 jobs holds Redis up for about 2 ms.
 REAP_BATCH = 100
-# Pieces of what a job writes that are kept; about 10 a second are written.
-MOST_CHUNKS = 5_000
+# Of what a job writes, so much is kept.
+MOST_CHUNK_BYTES = 1024 * 1024
+# In one reading: each may have 32 KiB.
+PIECES = 20
 
 
 class State(StrEnum):
@@ -115,16 +117,16 @@ class Jobs(NamedTuple):
 
     def write(self, key: JobKey, run: str, number: int, text: str) -> Call[Answer]:
         """Describe the writing of the next piece of what *run* writes; *number* counts them, from 1."""
-        args: list[Word] = [*key, run, number, text, MOST_CHUNKS]
+        args: list[Word] = [*key, run, number, text, MOST_CHUNK_BYTES]
         return self._call("write", args, lambda reply: Answer(reply.decode()))
 
     def read(self, key: JobKey, after: int) -> Call[list[dict[str, Any]]]:
-        """Describe the reading of the next pieces, at most 100, after the one with the number *after*."""
+        """Describe the reading of the next pieces, at most 20, after the one with the number *after*."""
 
         def parse(reply: list[Any]) -> list[dict[str, Any]]:
             return [_parse_piece(int(id.partition(b"-")[0]), fields) for id, fields in reply]
 
-        return Call(("XRANGE", self.keys.chunks(*key), f"({after}-0", "+", "COUNT", 100), parse)
+        return Call(("XRANGE", self.keys.chunks(*key), f"({after}-0", "+", "COUNT", PIECES), parse)
 
     def _call(self, name: str, args: Sequence[Word], parse: Any) -> Call[Any]:
         terms = {

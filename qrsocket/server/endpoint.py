@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeAlias, get_type_hints
 
 import anyio
 from anyio import to_thread
-from fastapi import HTTPException
+from fastapi import HTTPException, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
-from starlette.datastructures import UploadFile
+from starlette.datastructures import UploadFile as Uploaded
 from starlette.requests import Request
 from starlette.types import Message as Event
 
@@ -123,7 +123,7 @@ class Endpoint:
         values: dict[str, Any] = {}
         async with request.form() as form:
             for name, value in form.multi_items():
-                said = await self._saved(value) if isinstance(value, UploadFile) else value
+                said = await self._saved(value) if isinstance(value, Uploaded) else value
                 if isinstance(said, Mapping):
                     values |= said
                 elif name in values:  # a list
@@ -133,8 +133,10 @@ class Endpoint:
                     values[name] = said
         return values
 
-    async def _saved(self, file: UploadFile) -> Any:
-        return await file.read() if self._save is None else await self._save(file)
+    async def _saved(self, file: Uploaded) -> Any:
+        if self._save is None:
+            return await file.read()
+        return await self._save(UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers))
 
     def _limited(self, request: Request) -> Callable[[], Awaitable[Event]]:
         size_bytes = 0

@@ -13,6 +13,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.message import decode_json
 from qrsocket.roundtrip import arun
 from qrsocket.server.connection import Connection
+from qrsocket.server.wire import MAX_REQUEST_ID
 from qrsocket.settings import Settings
 
 NO_SUCH_JOB = "No such job"
@@ -95,7 +96,7 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
         if job is None:
             raise SocketError(NO_SUCH_JOB)
         if control == "cancel":
-            connection.tell("job", job=job, request=fields.get("request"))
+            connection.tell("job", job=job, request=request_in(fields))
             return
         async for piece in desk.pieces(id, after):
             await connection.wait_written()
@@ -111,3 +112,9 @@ def read_fields(payload: str | bytes, settings: Settings) -> dict[str, Any]:
     except InvalidJson:
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def request_in(fields: dict[str, Any]) -> str | None:
+    """Return the client's own id of what it asks, if it gave one."""
+    request = fields.get("request")
+    return request if isinstance(request, str) and len(request) <= MAX_REQUEST_ID else None

@@ -32,7 +32,7 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
-from qrsocket.server.jobs import JobDesk, answer, read_fields
+from qrsocket.server.jobs import JobDesk, answer, read_fields, request_in
 from qrsocket.server.limits import TokenBucket, tune_server
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
@@ -292,14 +292,13 @@ class Session:
     async def _answer(self, control: str, payload: str | bytes) -> None:
         """Do what the client asks of us."""
         request_id, fields = next(self._request_ids), read_fields(payload, self._settings)
-        request = fields.get("request")
         try:
             async with self._in_flight:
                 await answer(control, fields, self._connection, self._settings)
         except BaseException as error:
             raise_if_ending(error)
             text = error_text(error, request_id, debug=self._settings.debug)
-            self._answer_error(text, request if isinstance(request, str) else None)
+            self._answer_error(text, request_in(fields))
         finally:
             self._unfinished -= 1
 

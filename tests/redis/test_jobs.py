@@ -347,6 +347,53 @@ def test_what_a_job_writes(scene: Scene) -> None:
     assert [] == scene.do(scene.jobs.read(KEY, 3))
 
 
+def test_of_what_a_job_writes_the_end_is_kept(scene: Scene) -> None:
+    """
+    Of what a job writes the last MiB is kept; nothing is written for one that is over.
+    """
+    scene.say("started", run="r1")
+    for number in range(1, 41):
+        scene.do(scene.jobs.write(KEY, "r1", number, "x" * 32_768))
+    kept = scene.do(scene.jobs.read(KEY, 0))
+    scene.say("ended", run="r1", state="succeeded")
+
+    assert list(range(9, 29)) == [piece["n"] for piece in kept]
+    assert Answer.STALE is scene.do(scene.jobs.write(KEY, "r1", 41, "late"))
+
+
+def test_large_results_are_listed_for_the_newest(scene: Scene) -> None:
+    """
+    All jobs are listed, within what a page takes in one frame: large results of older ones are left out, and there when
+    asked for one.
+    """
+    result = '"' + "x" * 60_000 + '"'
+    for number in range(20):
+        about = {"id": f"j{number}", "task": "t", "turn": 0, "attempt": 1, "state": "succeeded", "result": result}
+        scene.do(scene.jobs.advance("ended", JobKey(ALICE, f"j{number}"), about))
+        scene.client.zadd(scene.keys.jobs(ALICE), {f"j{number}": number})
+
+    listed = scene.do(scene.jobs.listed(ALICE))
+
+    assert [f"j{number}" for number in reversed(range(20))] == [job["id"] for job in listed]
+    assert [True] * 4 + [False] * 16 == ["result" in job for job in listed]
+    assert "result" in scene.do(scene.jobs.listed(ALICE, "j0"))[0]
+
+
+def test_no_key_stays_for_ever(scene: Scene) -> None:
+    """
+    Whatever becomes of a job, all that Redis has of it ends by itself.
+    """
+    scene.say("queued", queue="q")
+    assert 0 < scene.client.pttl(scene.keys.jobs(ALICE))
+    assert 0 < scene.client.pttl(scene.keys.record(*KEY))
+    scene.say("started", run="r1")
+    scene.do(scene.jobs.write(KEY, "r1", 1, "x"))
+    scene.say("ended", run="r1", state="succeeded")
+
+    assert 0 < scene.client.pttl(scene.keys.chunks(*KEY))
+    assert not scene.client.exists(scene.keys.due, scene.keys.line("q"))
+
+
 ODD = ("", "x" * 500, "ümlaut", "a b", "a\nb", "{x}")
 
 
