@@ -29,8 +29,8 @@ class JobShown(BaseModel):
     seq: int = Field(description="Grows with each change of the job.")
     attempt: int = Field(description="1, then 2 for the first retry.")
     place: int | None = Field(None, description="Jobs before it in its queue, as far as they are known.")
-    done: float | None = None
-    total: float | None = None
+    done: int | float | None = None
+    total: int | float | None = None
     percent: int | None = None
     message: str | None = None
     cancelling: bool = Field(False, description="The owner wants it to stop, and it still runs.")
