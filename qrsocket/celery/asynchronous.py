@@ -15,6 +15,9 @@ from celery._state import get_current_task, pop_current_task, push_current_task 
 
 from qrsocket.context import current, running_for
 
+# Seconds for the `finally` blocks of a coroutine that is cancelled.
+CLEANUP_TIMEOUT = 10.0
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,7 +29,8 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     Celery would not await it: the task would succeed with nothing done. The coroutine runs on a loop in a thread of its
     own, which all tasks of the process share, so that clients of databases and of Redis keep their connections. The
     task's slot in the worker is taken until it is done. The user is kept, and with `bind=True` so is `self`: its
-    `request`, `retry` and `replace`. A soft time limit cancels it. While it blocks, all the others wait.
+    `request`, `retry` and `replace`. A soft time limit cancels it, and its `finally` blocks have 10 s. While it blocks,
+    all the others wait.
 
     Raises:
         RuntimeError: When called in an `async def` task, which would wait for itself. Queue it, or await the function.
@@ -40,16 +44,25 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
                 f"{function.__name__}() was called in an `async def` task: queue it with `.delay()`, "
                 "or share an `async def` function with it and await that"
             )
-        coroutine, task = function(*args, **kwargs), get_current_task()
+        task, ended = get_current_task(), threading.Event()
+        coroutine = _until_end(function(*args, **kwargs), ended)
         with running_for(replace(current(), may_block=False)):  # the task may block, the coroutine may not
             future = asyncio.run_coroutine_threadsafe(_InTask(coroutine, task) if task else coroutine, loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # a soft time limit or a shutdown came while we waited
+            if future.cancel():  # a soft time limit, a cancel or a shutdown came while we waited
+                ended.wait(CLEANUP_TIMEOUT)
             raise
 
     return run
+
+
+async def _until_end(coroutine: Coroutine[Any, Any, R], ended: threading.Event) -> R:
+    try:
+        return await coroutine
+    finally:
+        ended.set()
 
 
 class _InTask(Coroutine[Any, Any, R]):

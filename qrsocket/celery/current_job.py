@@ -1,17 +1,24 @@
 """The job that runs now, as its own code sees it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from operator import length_hint
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from celery import current_task
 
 from qrsocket.celery.run import JobCancelled, Run, current_run
-from qrsocket.celery.saying import write_pieces
+from qrsocket.celery.saying import write_piece
 from qrsocket.message import encode
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Hinted(Protocol):
+    """An iterator that tells how much is left, as that of a list does."""
+
+    def __length_hint__(self) -> int: ...
 
 
 class Job:
@@ -58,9 +65,10 @@ class Job:
         Yield what *iterable* yields, and tell how far it is. Stops with `JobCancelled` when the user cancels.
 
         Args:
-            total: How many there are, if *iterable* cannot tell by its length.
+            total: How many there are, if *iterable* is no list, set, dict, range or the like. (The length of others is
+                not asked: that of a query to a database may load it all.)
         """
-        if total is None:
+        if total is None and isinstance(iterable, Sequence | Set | Mapping | Hinted):
             total = length_hint(iterable, 0) or None
         run = current_run()
         if run is None:
@@ -75,7 +83,11 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the user wants the job to stop. Known within a second or so."""
+        """
+        Whether the user wants the job to stop. Known within a second or so.
+
+        Who has asked is taken to stop by itself then, and is sent no signal.
+        """
         run = current_run()
         return run is not None and run.looks()
 
@@ -113,7 +125,7 @@ class Stream:
         if text and self._run is not None:
             encode(text, limit_bytes=2**31)
             if self._run.write(text):
-                write_pieces(self._run)
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
@@ -123,8 +135,8 @@ class Stream:
         Raises:
             Unavailable: Redis did not answer in time.
         """
-        if self._run is not None:
-            write_pieces(self._run)
+        while self._run is not None and write_piece(self._run):
+            pass
 
     def __enter__(self) -> "Stream":
         return self

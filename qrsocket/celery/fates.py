@@ -15,10 +15,9 @@ from celery import Celery, signals
 
 from qrsocket.celery.notify import Options, about, options_of, shown_result
 from qrsocket.celery.run import Run, in_utf8
-from qrsocket.celery.saying import say_queued
 from qrsocket.celery.stopping import allow_signals
 from qrsocket.celery.user import carry_user, owner_in
-from qrsocket.celery.watcher import end, watcher
+from qrsocket.celery.watcher import end, say_the_rest, watcher
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
 
@@ -51,6 +50,7 @@ def install(app: Celery) -> Celery:
         (signals.task_failure, _on_failure),
         (signals.task_revoked, _on_revoked),
         (signals.worker_process_init, _on_child),
+        (signals.worker_process_shutdown, _on_child_end),
     ):
         sent.connect(receiver, weak=False, dispatch_uid=f"qrsocket{receiver.__name__}")
     return app
@@ -68,7 +68,7 @@ def _on_publish(
     delay, expires = _seconds_until(headers.get("eta")), _seconds_until(headers.get("expires"))
     said |= {"queue": routing_key, "delay_ms": round((delay or 0) * 1000)}
     said["expires_ms"] = None if expires is None else round(expires * 1000)
-    say_queued(JobKey.of(owner, headers["id"]), said)
+    watcher().outbox.say("queued", JobKey.of(owner, headers["id"]), said)
 
 
 def _on_received(request: Any = None, **_: Any) -> None:
@@ -87,23 +87,31 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
     if run is not None:
         end(run, state, error=error)
     elif task_id in _received:
-        _end_of_message(sender, _received[task_id].request_dict, state)
+        _end_of_message(sender, _received[task_id].request_dict, state, worker=_received[task_id].hostname)
 
 
-def _on_revoked(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
+def _on_revoked(
+    sender: Any = None, request: Any = None, terminated: bool = False, expired: bool = False, **_: Any
+) -> None:
     if request is not None:
-        _end_of_message(sender, vars(request), State.CANCELLED, reason="expired" if expired else "revoked")
+        worker = request.hostname if terminated else None  # otherwise it had not begun
+        reason = "expired" if expired else "revoked"
+        _end_of_message(sender, vars(request), State.CANCELLED, worker=worker, reason=reason)
 
 
 def _on_child(**_: Any) -> None:
     allow_signals()
 
 
+def _on_child_end(**_: Any) -> None:
+    say_the_rest()
+
+
 def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **fields: Any) -> None:
     options, owner = options_of(task), owner_in(message) or owner_in(message.get("headers") or {})
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
-        watcher().say_end(JobKey.of(owner, str(message["id"])), {**said, **fields, "state": state})
+        watcher().outbox.say("ended", JobKey.of(owner, str(message["id"])), {**said, **fields, "state": state})
 
 
 def _run_of(task: Any) -> Run | None:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -12,7 +13,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from qrsocket.audience import Audience
 from qrsocket.celery.asynchronous import async_task
-from qrsocket.celery.run import JobCancelled, Run, in_utf8
+from qrsocket.celery.run import JobCancelled, Run, current_run, in_utf8
 from qrsocket.celery.user import owner_of, redelivery_window
 from qrsocket.celery.watcher import begin, end, watcher
 from qrsocket.errors import MessageTooLarge, NotSerializable
@@ -132,11 +133,14 @@ def shown_result(options: Options, value: Any) -> str | None:
 
 
 def _run(task: Any, owner: Audience, options: Options, call: Callable[[], Any]) -> Any:
-    request = task.request
+    request, key = task.request, JobKey.of(owner, str(task.request.id))
+    if (around := current_run()) is not None and around.key == key:
+        return call()  # it calls itself
     said = about(options, {**vars(request), "task": task.name}, request.args or (), request.kwargs or {})
-    late = {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
-    run = Run(JobKey.of(owner, str(request.id)), {**said, **late}, watcher().wake)
-    if begin(run) is State.CANCELLED:
+    said |= {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
+    run = Run(key, {**said, "worker": request.hostname}, watcher().wake)
+    begin(run)
+    if run.is_cancelled:
         raise Ignore("cancelled by its user before it began")
     request.qrsocket_run = run  # for the signals that tell how it ended
     try:
@@ -144,6 +148,11 @@ def _run(task: Any, owner: Audience, options: Options, call: Callable[[], Any]) 
             return call()
     except JobCancelled:
         end(run, State.CANCELLED)
+        raise Ignore("cancelled by its user") from None
+    except BaseExceptionGroup as group:
+        if not run.is_cancelled or group.split((JobCancelled, CancelledError))[1] is not None:
+            raise
+        end(run, State.CANCELLED)  # raised in an asyncio.TaskGroup
         raise Ignore("cancelled by its user") from None
     except Retry:
         raise  # was told when it was queued again
@@ -157,8 +166,10 @@ def _run(task: Any, owner: Audience, options: Options, call: Callable[[], Any]) 
 
 
 def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
+    if options.title is None:
+        return None
     if not callable(options.title):
-        return options.title
+        return in_utf8(options.title)
     try:
         return in_utf8(options.title(*args, **kwargs))
     except Exception as error:  # its text may hold an argument

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from math import isfinite
 from typing import Any
@@ -37,7 +37,8 @@ class Run:
         is_cancelled: The owner wants it to stop.
         is_stopping: It knows that, and cleans up.
         is_muted: Another run of the job counts, or it is over: nobody is told of this one.
-        writing: Held by who writes what it has to write.
+        chunks: Pieces that the job has written, of other runs, too.
+        writing: Held by who writes the next one.
     """
 
     def __init__(self, key: JobKey, about: Mapping[str, Any], wake: Callable[[], None]) -> None:
@@ -45,7 +46,7 @@ class Run:
         Args:
             wake: Called when there is something to say; must not block.
         """
-        self.key, self.token, self.fence = key, uuid4().hex, 0
+        self.key, self.token, self.fence, self.chunks = key, uuid4().hex, 0, 0
         self.about = {**about, "run": self.token}
         self.is_told = self.is_cancelled = self.is_stopping = self.is_muted = False
         self.writing = threading.Lock()
@@ -86,16 +87,20 @@ class Run:
         self._wake()
         return self._unwritten_size > MOST_UNWRITTEN
 
-    def pieces(self) -> Iterator[tuple[int, str]]:
-        """Return what is to be written, piece by piece. One that was not written comes again, as it was."""
-        while self._piece or self._unwritten:
-            if not self._piece:
-                with self._buffer:
-                    text = "".join(self._unwritten)
-                    self._piece, rest = text[:MOST_IN_A_PIECE], text[MOST_IN_A_PIECE:]
-                    self._unwritten, self._unwritten_size = [rest] if rest else [], len(rest)
-            yield self._written + 1, self._piece
-            self._written, self._piece = self._written + 1, ""
+    def piece(self) -> tuple[int, str] | None:
+        """Return the next piece of what is to be written, and its number. The same until it was `written`."""
+        if self.is_muted:
+            return None
+        if not self._piece:
+            with self._buffer:
+                text = "".join(self._unwritten)
+                self._piece, rest = text[:MOST_IN_A_PIECE], text[MOST_IN_A_PIECE:]
+                self._unwritten, self._unwritten_size = [rest] if rest else [], len(rest)
+        return (self._written + 1, self._piece) if self._piece else None
+
+    def written(self, total: int) -> None:
+        """The piece was written. *total* is its number among all that the job has written."""
+        self._written, self._piece, self.chunks = self._written + 1, "", total
 
     def due_in(self, now: float, renew_interval: float) -> float:
         """Return in how many seconds something is to be said of it."""
@@ -111,24 +116,28 @@ class Run:
             self._progress_at = now
         return Beat(self.key, self.token, self.progress if is_told else None)
 
-    def heed(self, advanced: Advanced) -> State | None:
-        """Take the answer to its start. Returns the state of the job if that is over already."""
+    def heed(self, advanced: Advanced) -> None:
+        """Take the answer to its start."""
         self.is_told, self.is_muted = True, advanced.answer is not Answer.OK
         if not self.is_muted:
             self.fence = advanced.fence
-        return State(advanced.job["state"]) if advanced.answer is Answer.OVER and advanced.job else None
+        # Cancelled while it waited.
+        self.is_cancelled = self.is_muted and (advanced.job or {}).get("state") == State.CANCELLED
 
 
 def in_utf8(text: object) -> str:
-    """Return *text* as JSON can have it, in short."""
-    return str(text)[:MOST_IN_A_TEXT].encode("utf-8", "replace").decode()
+    """Return *text* as JSON can have it, in short; one that cannot be made, a lazy one say, is empty."""
+    try:
+        return str(text)[:MOST_IN_A_TEXT].encode("utf-8", "replace").decode()
+    except Exception:  # the job must not end with it, nor the log have what it is about
+        return ""
 
 
 def _number(value: Any) -> float | int | None:
     """Return *value* as JSON has it, since one that it has not would keep the others from being told, too."""
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # anybody's `__float__`
         return None
     if not isfinite(number):
         return None

@@ -9,8 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,10 +17,10 @@ from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.celery.run import Run, set_current_run
-from qrsocket.celery.saying import jobs_of, say, write_pieces
+from qrsocket.celery.saying import Outbox, jobs_of, say, write_piece
 from qrsocket.celery.stopping import stop, stoppable
 from qrsocket.errors import Unavailable
-from qrsocket.jobs.table import Answer, JobKey, Jobs, State
+from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run as run_call
 from qrsocket.settings import get_settings
@@ -30,15 +29,20 @@ logger = logging.getLogger(__name__)
 
 # Seconds that a job has to notice that it is to stop, before it is stopped.
 PATIENCE = 2.0
-MOST_UNSAID = 1000
+LAST_WAIT = 3.0
 
 
 class Watcher:
-    """Its thread begins with the first job of the process."""
+    """
+    Its thread begins with the first job of the process, or the first word that cannot be said.
+
+    Attributes:
+        outbox: What is said of jobs goes through it.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
-        self._unsaid: deque[tuple[JobKey, Mapping[str, Any]]] = deque(maxlen=MOST_UNSAID)
+        self.outbox = Outbox(self._start)
         self._cancelled_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -51,8 +55,7 @@ class Watcher:
         """Watch over *run* until the block ends."""
         with self._lock:
             self._runs[run.token] = run
-            self._start()
-        self.wake()
+        self._start()
         undo = set_current_run(run)
         try:
             with stoppable(run):
@@ -63,23 +66,15 @@ class Watcher:
                 del self._runs[run.token]
                 self._cancelled_at.pop(run.token, None)
 
-    def say_end(self, key: JobKey, said: Mapping[str, Any]) -> None:
-        """Say that a run is over; if Redis is away, as soon as it is back."""
-        try:
-            say("ended", key, said)
-        except Unavailable:
-            logger.warning("end of a job told later", extra={"job": key.id, "state": said["state"]})
-            with self._lock:
-                self._unsaid.append((key, said))
-                self._start()
-
     def wake(self) -> None:
         self._awake.set()
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="qrsocket jobs", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="qrsocket jobs", daemon=True)
+                self._thread.start()
+        self.wake()
 
     def _watch(self) -> None:
         while True:
@@ -101,28 +96,15 @@ class Watcher:
         with self._lock:
             runs = [run for run in self._runs.values() if not run.is_muted]
         now, interval = time.monotonic(), get_settings().renew_interval
-        due = [run for run in runs if run.due_in(now, interval) <= 0]
-        self._begin([run for run in due if not run.is_told])
-        self._beat([run for run in due if run.is_told], now)
+        self.outbox.deliver()
+        due = [run for run in runs if run.is_told and run.due_in(now, interval) <= 0]
+        self._beat(due, now)
         for run in due:
-            write_pieces(run)
-        self._say_unsaid()
+            write_piece(run)  # one, since the others want to be told, too
         if not runs:
             return None
         self._reap(now, interval)
-        return max(0.0, min(run.due_in(time.monotonic(), interval) for run in runs))
-
-    def _say_unsaid(self) -> None:
-        while self._unsaid:
-            try:
-                say("ended", *self._unsaid[0])
-            except RedisError:  # it will not take this one: the others need not wait for it
-                logger.exception("end of a job not told", extra={"job": self._unsaid[0][0].id})
-            self._unsaid.popleft()
-
-    def _begin(self, runs: Sequence[Run]) -> None:
-        for run in runs:  # that began while Redis was away
-            run.heed(say("started", run.key, run.about))
+        return max(0.0, min((run.due_in(time.monotonic(), interval) for run in runs if run.is_told), default=interval))
 
     def _beat(self, runs: Sequence[Run], now: float) -> None:
         by_shard: dict[Jobs, list[Run]] = {}
@@ -139,7 +121,8 @@ class Watcher:
             case Answer.STALE:
                 run.is_muted = True
             case Answer.UNKNOWN:  # Redis forgot it
-                run.heed(say("started", run.key, {**run.about, **run.progress, "fence": run.fence}))
+                known = {**run.progress, "fence": run.fence, "chunks": run.chunks or None}
+                run.heed(say("started", run.key, {**run.about, **known}))
             case Answer.CANCEL if not run.is_cancelled:
                 run.is_cancelled, self._cancelled_at[run.token] = True, now
             case Answer.CANCEL if now - self._cancelled_at.get(run.token, now) >= PATIENCE:
@@ -171,21 +154,27 @@ def watcher() -> Watcher:
     return _watcher
 
 
-def begin(run: Run) -> State | None:
-    """Say that *run* begins. Returns the state of its job if that is over; then nobody is told of this run."""
-    try:
-        return run.heed(say("started", run.key, run.about))
-    except Unavailable:
-        logger.warning("start of a job told later", extra={"job": run.key.id})
-        return None
+def begin(run: Run) -> None:
+    """Say that *run* begins. If its job is over already, nobody is told of this run."""
+    advanced = _watcher.outbox.say("started", run.key, run.about, run.heed)
+    if advanced is not None:
+        run.heed(advanced)
 
 
 def end(run: Run, state: State, **fields: Any) -> None:
     """Say that *run* is over."""
-    if not run.is_muted:
-        with suppress(Unavailable):
-            write_pieces(run)
-        _watcher.say_end(run.key, {**run.about, **run.progress, **fields, "state": state})
+    if run.is_muted:
+        return
+    with suppress(Unavailable):
+        while write_piece(run):
+            pass
+    _watcher.outbox.say("ended", run.key, {**run.about, **run.progress, **fields, "state": state})
+
+
+def say_the_rest() -> None:
+    """Say what is not said yet, before this process ends; not for long."""
+    with suppress(Unavailable):
+        _watcher.outbox.deliver(wait=LAST_WAIT)
 
 
 def _after_fork() -> None:

@@ -4,15 +4,15 @@
 --                   replacement), attempt (from 1)
 --   queued          queue, delay_ms, expires_ms
 --   started         run (a token of this run), is_late (acknowledged when it is done), window_ms (in which it is
---                   delivered again); fence, done, total and message of a run that Redis forgot
---   ended           state, run; result (JSON), error, reason, done, total, message; without a run, by turn
+--                   delivered again), worker; fence, chunks, done, total and message of a run that Redis forgot
+--   ended           state, run; result (JSON), error, reason, done, total, message; from who knows only the message, no
+--                   run but the worker that had it, if it had
 --   cancel          nothing: the owner wants it to stop
 -- Returns {what became of it, fence, JSON of the job}. OK; OVER: it has ended, nothing changes; STALE: a later run or
 -- retry counts; UNKNOWN.
 local event, owner, id, said = ARGV[2], ARGV[3], ARGV[4], cjson.decode(ARGV[5])
 local job = read_job(owner, id)
--- The dead may speak after all: a frozen worker, say.
-local is_over = job and OVER[job.state] and job.state ~= 'lost'
+local is_over = job and is_final(job)
 
 local function reply(word) return {word, tonumber(job and job.fence or 0), job and shown(job)} end
 
@@ -61,21 +61,30 @@ function events.started()
   end
   leave_line(job)
   change(job, {
-    run = said.run, fence = said.fence or tonumber(job.fence or 0) + 1, turn = said.turn, attempt = said.attempt,
+    run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn, attempt = said.attempt,
     is_late = said.is_late and 1 or 0, window_ms = said.window_ms, started_at = clock(), state = 'started',
-    ended_at = false, expires = false, done = said.done or false, total = said.total or false,
+    worker = said.worker or false, ended_at = false, expires = false, done = said.done or false, total = said.total or false,
     message = said.message or false,
   })
+  if is_forgotten then change(job, {chunks = said.chunks}) end
   decide_in(job, terms.lease_ms)
   if not is_forgotten then tell(job, true) end -- of one that Redis forgot, the owner knows
   return reply('OK')
 end
 
+-- Whether what is said to have ended is what the job is in.
+local function is_current()
+  if said.run and job.run then return said.run == job.run end
+  if said.turn ~= tonumber(job.turn) then return false end
+  -- A message that is thrown away may be another delivery of what runs; who lost a process may not be who has it now.
+  return WAITS[job.state] or said.worker and said.worker == job.worker
+end
+
 function events.ended()
   if is_over then return reply('OVER') end
   if job then
-    local is_current = said.run and job.run == said.run or not said.run and tonumber(job.turn) == said.turn
-    if not is_current then return reply('STALE') end
+    if not is_current() then return reply('STALE') end
+    if said.run and not job.run then enter(job, 'started') end -- its start was not heard of
   else
     job = new_job(owner, id, said)
   end

@@ -8,7 +8,7 @@ for i = 2, #ARGV, 4 do
   local job = read_job(ARGV[i], ARGV[i + 1])
   if not job then
     words[#words + 1] = 'UNKNOWN'
-  elseif job.run ~= ARGV[i + 2] or OVER[job.state] and job.state ~= 'lost' then
+  elseif job.run ~= ARGV[i + 2] or is_final(job) then
     words[#words + 1] = 'STALE'
   else
     if ARGV[i + 3] ~= '' then

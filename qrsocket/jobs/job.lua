@@ -4,10 +4,13 @@
 local terms = cjson.decode(ARGV[1])
 local DAY_MS = 86400000
 local MOST_LISTED, MOST_OF_ONE = 100, 500
-local MOST_RESULT_BYTES = 262144 -- of all that are listed: a page gets them in one frame
+local MOST_LISTED_BYTES = 262144 -- a page gets them in one frame
 local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true, lost = true}
 -- In these a job waits for a worker.
 local WAITS = {queued = true, waiting = true, retrying = true, requeued = true}
+
+-- Whether nothing more can come of a job. The dead may speak after all: a frozen worker, say.
+local function is_final(job) return OVER[job.state] and job.state ~= 'lost' end
 
 -- What is known of a job, by name; nil if nothing is.
 local function read_job(owner, id)
@@ -53,7 +56,12 @@ local function new_job(owner, id, about)
     state = 'queued', turn = about.turn, attempt = about.attempt, queued_at = now,
   })
   redis.call('ZADD', jobs(owner), digits(now), id)
-  redis.call('ZREMRANGEBYRANK', jobs(owner), 0, -MOST_OF_ONE - 1)
+  if redis.call('ZCARD', jobs(owner)) > MOST_OF_ONE then
+    for _, old in ipairs(redis.call('ZRANGE', jobs(owner), 0, MOST_LISTED - 1)) do
+      local state = redis.call('HGET', record(owner, old), 'state')
+      if not state or OVER[state] then redis.call('ZREM', jobs(owner), old) end
+    end
+  end
   redis.call('PEXPIRE', jobs(owner), DAY_MS, 'NX')
   return job
 end
@@ -101,14 +109,15 @@ local function enter(job, state)
   tell(job, true)
 end
 
--- The job is over.
+-- The job is over. Of one that waits, the message is still on its way to a worker, who must find out then.
 local function finish(job, state, fields)
+  local kept_ms = math.max(terms.job_ms, WAITS[job.state] and redis.call('PTTL', record(job.owner, job.key)) or 0)
   leave_line(job)
   change(job, fields)
   change(job, {ended_at = clock(), cancel = false})
   redis.call('ZREM', due, member_of(job.owner, job.key))
   enter(job, state)
-  redis.call('PEXPIRE', record(job.owner, job.key), terms.job_ms)
+  redis.call('PEXPIRE', record(job.owner, job.key), digits(kept_ms))
   redis.call('PEXPIRE', jobs(job.owner), terms.job_ms, 'GT')
   redis.call('PEXPIRE', chunks(job.owner, job.key), terms.job_ms)
 end

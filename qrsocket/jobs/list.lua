@@ -1,15 +1,26 @@
 -- ARGV[2]  owner    ARGV[3]  id of one job, or '' for all
--- Returns the JSON of each, the newest first. Of older ones large results are left out.
+-- Returns the JSON of each that has not ended, and of as many others as make it 100, the newest first. Of older ones
+-- large results are left out.
 local owner, answer, size = ARGV[2], {}, 0
-local ids = ARGV[3] ~= '' and {ARGV[3]} or redis.call('ZREVRANGE', jobs(owner), 0, MOST_LISTED - 1)
-for _, id in ipairs(ids) do
+
+if ARGV[3] ~= '' then
+  local job = read_job(owner, ARGV[3])
+  return job and {shown(job)} or {}
+end
+
+local since = clock() - terms.job_ms
+local function add(id)
   local job = read_job(owner, id)
-  if job then
-    size = size + #(job.result or '')
-    if #ids > 1 and size > MOST_RESULT_BYTES then job.result = nil end
-    answer[#answer + 1] = shown(job)
-  else
+  if not job then
     redis.call('ZREM', jobs(owner), id)
+  elseif not job.ended_at or #answer < MOST_LISTED and tonumber(job.ended_at) > since then
+    size = size + #(job.result or '')
+    if size > MOST_LISTED_BYTES then job.result = nil end
+    answer[#answer + 1] = shown(job)
   end
+end
+
+for _, id in ipairs(redis.call('ZREVRANGE', jobs(owner), 0, -1)) do
+  add(id)
 end
 return answer

@@ -115,10 +115,14 @@ class Jobs(NamedTuple):
         """Describe the question for the jobs of *owner*, at most 100, the newest first; or for one of them."""
         return self._call("list", [owner, id], lambda reply: [from_json(job) for job in reply])
 
-    def write(self, key: JobKey, run: str, number: int, text: str) -> Call[Answer]:
-        """Describe the writing of the next piece of what *run* writes; *number* counts them, from 1."""
+    def write(self, key: JobKey, run: str, number: int, text: str) -> Call[tuple[Answer, int]]:
+        """
+        Describe the writing of the next piece of what *run* writes; *number* counts them, from 1.
+
+        Run, it returns the number of the piece among all that the job has written.
+        """
         args: list[Word] = [*key, run, number, text, MOST_CHUNK_BYTES]
-        return self._call("write", args, lambda reply: Answer(reply.decode()))
+        return self._call("write", args, lambda reply: (Answer(reply[0].decode()), reply[1]))
 
     def read(self, key: JobKey, after: int) -> Call[list[dict[str, Any]]]:
         """Describe the reading of the next pieces, at most 20, after the one with the number *after*."""

@@ -104,6 +104,12 @@ class Connection:
             self.offer(event)
         return event is not None
 
+    def tell_ready(self, **fields: object) -> None:
+        """Tell the client that it has its place, whatever the limits: what its jobs are may be long."""
+        event = self.wire.control("ready", fields)
+        if event is not None and self.closing is None:
+            self._queue(event)
+
     def obey(self, order: Close) -> None:
         if order.connection in ("", self.id):
             self.close(order.code, order.reason)

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias, get_type_hints
+from typing import Any, Protocol, TypeAlias, get_origin, get_type_hints
+from uuid import uuid4
 
 import anyio
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -24,6 +25,9 @@ from qrsocket.message import decode_json
 logger = logging.getLogger(__name__)
 
 Save: TypeAlias = Callable[[UploadFile], Awaitable[Any]]
+# Threads of an endpoint. A broker that hangs keeps these, and not those that all `def` endpoints share.
+MOST_QUEUED_AT_ONCE = 8
+LISTS = (list, set, frozenset, tuple)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -35,7 +39,7 @@ class Queueable(Protocol):
     @property
     def run(self) -> Callable[..., Any]: ...
 
-    def apply_async(self, args: Any = None, kwargs: Any = None) -> Any: ...
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None) -> Any: ...
 
 
 class Endpoint:
@@ -43,7 +47,9 @@ class Endpoint:
 
     def __init__(self, task: Queueable, *, save: Save | None, max_bytes: int, timeout: float) -> None:
         self._task, self._save, self._max_bytes, self._timeout = task, save, max_bytes, timeout
+        self._turns = CapacityLimiter(MOST_QUEUED_AT_ONCE)
         self._parameters = _parameters_of(task.run)
+        self._lists = {name for name, (kind, _) in self._parameters.items() if (get_origin(kind) or kind) in LISTS}
         # Pydantic keeps some names for itself, so that fields go by number.
         self._names = {f"p{number}": name for number, name in enumerate(self._parameters)}
         fields: dict[str, Any] = {field: self._parameters[name] for field, name in self._names.items()}
@@ -72,16 +78,18 @@ class Endpoint:
         Queue the task for *user*, in a thread, since that blocks. Returns its id.
 
         Raises:
-            HTTPException: The broker did not take it in time.
+            HTTPException: The broker did not take it in time. It may yet: the answer has the job's id all the same.
         """
-        call = partial(self._task.apply_async, kwargs=arguments)
+        id = str(uuid4())
+        call = partial(self._task.apply_async, kwargs=arguments, task_id=id)
         try:
             with running_for(replace(current(), user=user)), anyio.fail_after(self._timeout):
-                return str((await to_thread.run_sync(call, abandon_on_cancel=True)).id)
+                await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._turns)
         except Exception as error:  # kombu's, which a web process need not have
             logger.error("job not queued", extra={"task": self._task.name, "cause": type(error).__name__})
             detail = "The job queue does not answer. Try again in a moment."
-            raise HTTPException(503, detail, {"Retry-After": "5"}) from error
+            raise HTTPException(503, detail, {"Retry-After": "5", "X-Job-Id": id}) from error
+        return id
 
     @property
     def request_body(self) -> dict[str, Any]:
@@ -126,9 +134,8 @@ class Endpoint:
                 said = await self._saved(value) if isinstance(value, Uploaded) else value
                 if isinstance(said, Mapping):
                     values |= said
-                elif name in values:  # a list
-                    earlier = values[name]
-                    values[name] = [*earlier, said] if isinstance(earlier, list) else [earlier, said]
+                elif name in self._lists:
+                    values.setdefault(name, []).append(said)
                 else:
                     values[name] = said
         return values

@@ -13,7 +13,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.message import decode_json
 from qrsocket.roundtrip import arun
 from qrsocket.server.connection import Connection
-from qrsocket.server.wire import MAX_REQUEST_ID
+from qrsocket.server.wire import MAX_OFFSET, MAX_REQUEST_ID
 from qrsocket.settings import Settings
 
 NO_SUCH_JOB = "No such job"
@@ -84,11 +84,8 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
     Raises:
         SocketError: It cannot be done.
     """
-    if control == "ping":
-        connection.tell("pong")
-        return
     id, after = fields.get("job"), fields.get("after", 0)
-    if not isinstance(id, str) or not isinstance(after, int):
+    if not isinstance(id, str) or type(after) is not int or not 0 <= after <= MAX_OFFSET:
         raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
     desk = JobDesk(settings, connection.audience)
     try:
@@ -100,6 +97,8 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
             return
         async for piece in desk.pieces(id, after):
             await connection.wait_written()
+            if connection.closing is not None:
+                return
             connection.tell("chunk", chunk=piece)
     except Unavailable:
         raise SocketError("Try again later") from None

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, overload
-from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 from fastapi.params import Depends
@@ -12,7 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse
 
 from qrsocket.audience import of_user
-from qrsocket.errors import SocketError, Unavailable
+from qrsocket.errors import InvalidUserId, SocketError, Unavailable
 from qrsocket.server import handshake
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
 from qrsocket.server.handlers import Handlers
@@ -137,7 +136,7 @@ class SocketRouter(APIRouter):
 
         Its arguments come as a JSON object, as the fields of a form, or as text, which is the first of them; they are
         validated by the task's annotations. Answered with 202, `X-Job-Id` and the job. 503 if the broker does not
-        answer.
+        answer; it may take the job later, whose id the answer has.
 
         Args:
             task: A Celery task. With `@notify_user` the user can watch it.
@@ -152,7 +151,7 @@ class SocketRouter(APIRouter):
         async def queue(request: Request, response: Response) -> dict[str, Any]:
             user = await self._user(request, with_origin=True)
             id = await endpoint.queue(await endpoint.read(request), user)
-            response.headers["X-Job-Id"] = quote(id)
+            response.headers["X-Job-Id"] = id
             with suppress(Unavailable):
                 if job := await self._desk(request, user).find(id):
                     return job
@@ -210,8 +209,8 @@ class SocketRouter(APIRouter):
         settings = self._node(request).settings
         try:
             user = await handshake.shake_hands(request, self._handlers.on_connect, settings, with_origin=with_origin)
-        except SocketError as error:
-            raise HTTPException(403, error.message) from None
+        except (SocketError, InvalidUserId) as error:
+            raise HTTPException(403, str(error)) from None
         if user is None:
             raise HTTPException(401, "Nobody is authenticated by on_connect or a dependency of the socket router")
         return user

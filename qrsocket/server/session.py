@@ -89,6 +89,7 @@ class Session:
         self._rate = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
         self._refusals = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
         self._in_flight = asyncio.Semaphore(node.settings.max_handlers_in_flight)
+        self._asking = asyncio.Semaphore()
 
     def refuse(self, code: CloseCode, reason: str) -> None:
         """Close with *code* as soon as it is open: only an open WebSocket can tell its client a code."""
@@ -165,7 +166,7 @@ class Session:
         is_recovered = since is not None and missed.is_whole
         start = since if since is not None and is_recovered else missed.start
         about = {"connection": self._connection.id, "user": self._user, "recovered": is_recovered}
-        self._connection.tell("ready", **about, **start._asdict(), jobs=jobs)
+        self._connection.tell_ready(**about, **start._asdict(), jobs=jobs)
         self._node.hub.begin(self._connection, missed)
 
     async def _bind(self, user: str) -> None:
@@ -285,6 +286,9 @@ class Session:
         except SocketError as error:
             self._answer_error(error.message, None)
             return
+        if inbound.control == "ping":
+            self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
+            return
         self._unfinished += 1
         handling = self._handle(inbound) if inbound.control is None else self._answer(inbound.control, inbound.payload)
         self._handling.create_task(handling, name=f"handle {self._connection.id}")
@@ -293,7 +297,7 @@ class Session:
         """Do what the client asks of us."""
         request_id, fields = next(self._request_ids), read_fields(payload, self._settings)
         try:
-            async with self._in_flight:
+            async with self._asking:
                 await answer(control, fields, self._connection, self._settings)
         except BaseException as error:
             raise_if_ending(error)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -42,8 +42,8 @@ async def serve(redis_server: EmbeddedRedis, configure: Configure) -> AsyncItera
 def open_speaker(open_client: Open) -> OpenSpeaker:
     """Connect a client that speaks `qrsocket.v1`: `alice = await open_speaker(address, "alice")`."""
 
-    async def open(address: str, user: str | None = None) -> Speaker:
+    async def open(address: str, user: str | None = None, **options: Any) -> Speaker:
         query = "" if user is None else f"?user={user}"
-        return Speaker(await open_client(address, f"/socket{query}", subprotocols=[VERSION_1]))
+        return Speaker(await open_client(address, f"/socket{query}", subprotocols=[VERSION_1], **options))
 
     return open

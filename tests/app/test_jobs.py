@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import httpx2
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from qrsocket import User, authenticated, clients, socket
 from qrsocket.celery import install, notify_user
-from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.jobs.table import Beat, JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.position import Position
@@ -207,13 +208,48 @@ async def test_jobs_over_the_socket(serve: Serve, open_speaker: OpenSpeaker) -> 
     refused = await mallory.control("error")
     await mallory.ask("read", job="j1", request="d")
     unread = await mallory.control("error")
-    await mallory.ask("read", job=7, after="x")
-    odd = await mallory.control("error")
+    odd = []
+    for after in ("x", -1, True, 2**70):
+        await mallory.ask("read", job="j1", after=after)
+        odd.append((await mallory.control("error"))["error"])
 
     assert list(range(11, 251)) == pieces
     assert {"error": "No such job", "request": "c"} == refused
     assert {"error": "No such job", "request": "d"} == unread
-    assert odd["error"].startswith("!read")
+    assert 4 == len([error for error in odd if error.startswith("!read")])
+
+
+async def test_a_ping_waits_for_no_handler(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    A client that asks whether the connection lives is answered, though all its messages are being handled yet.
+    """
+    router, release = router_of_named_users(), asyncio.Event()
+
+    @router.on_message(type="binary")
+    async def on_binary(data: bytes) -> None:
+        await release.wait()
+
+    alice = await open_speaker(await serve(router), "alice")
+    await alice.hello()
+    for _ in range(10):
+        await alice.client.connection.send(b"\nwait")
+    await alice.ask("ping")
+
+    await alice.frames_until("pong")
+    release.set()
+
+
+async def test_many_jobs_with_long_texts_close_nobody(serve: Serve, open_speaker: OpenSpeaker) -> None:
+    """
+    `ready` comes whole, however much there is to tell of jobs.
+    """
+    text = "\x01" * 500
+    for number in range(100):
+        about = {**ABOUT, "id": f"j{number}", "title": text, "state": "failed", "error": text, "message": text}
+        await do(jobs().advance("ended", JobKey("u:alice", f"j{number}"), about))
+    alice = await open_speaker(await serve(router_of_named_users()), "alice", max_size=None)
+
+    assert 100 == len((await alice.hello())["jobs"])
 
 
 async def test_a_middleware_says_who_it_is(serve: Serve, open_speaker: OpenSpeaker) -> None:
@@ -259,7 +295,7 @@ async def tasks(redis_server: EmbeddedRedis) -> AsyncIterator[tuple[Celery, Any,
 
     @app.task(name="tasks.count")
     @notify_user
-    def count(text: str, times: int = 1, options: Options | None = None) -> int:
+    def count(text: str, times: int = 1, parts: list[int] = [], options: Options | None = None) -> int:  # noqa: B006
         return times
 
     @app.task(name="tasks.keep")
@@ -303,6 +339,8 @@ async def test_a_task_as_an_endpoint(serve: Serve, tasks: tuple[Celery, Any, Any
         await ask("POST", f"{url}?user=alice", data={"text": "b", "times": "3"}),
         await ask("POST", f"{url}?user=alice", files={"text": ("t.txt", b"c")}, data={"times": "4"}),
         await ask("POST", f"{url}?user=alice", content="d", headers={"Content-Type": "text/plain"}),
+        await ask("POST", f"{url}?user=alice", data={"text": "e", "parts": "1"}),
+        await ask("POST", f"{url}?user=alice", data={"text": "f", "parts": ["1", "2"]}),
     ]
     bad = [
         await ask("POST", f"{url}?user=alice", json={"times": "many"}),
@@ -314,9 +352,9 @@ async def test_a_task_as_an_endpoint(serve: Serve, tasks: tuple[Celery, Any, Any
     ]
     listed = (await ask("GET", f"http://{address}/socket/jobs?user=alice")).json()
 
-    assert [202] * 4 == [answer.status_code for answer in good], good[0].text
+    assert [202] * 6 == [answer.status_code for answer in good], good[0].text
     assert [answer.headers["X-Job-Id"] for answer in good] == [answer.json()["id"] for answer in good]
-    assert [("queued", "tasks.count")] * 4 == [(answer.json()["state"], answer.json()["task"]) for answer in good]
+    assert [("queued", "tasks.count")] * 6 == [(answer.json()["state"], answer.json()["task"]) for answer in good]
     assert [422, 422, 422, 415, 413, 401] == [answer.status_code for answer in bad]
     assert {answer.json()["id"] for answer in good} == {job["id"] for job in listed}
     assert [
@@ -324,6 +362,8 @@ async def test_a_task_as_an_endpoint(serve: Serve, tasks: tuple[Celery, Any, Any
         {"text": "b", "times": 3, "user": "alice"},
         {"text": "c", "times": 4, "user": "alice"},
         {"text": "d", "user": "alice"},
+        {"text": "e", "parts": [1], "user": "alice"},
+        {"text": "f", "parts": [1, 2], "user": "alice"},
     ] == await queued(app)
 
 
@@ -350,18 +390,25 @@ async def test_uploads_are_saved_as_the_application_wants(serve: Serve, tasks: t
 
 async def test_the_queue_does_not_answer(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
     """
-    A broker that is away is 503, and the other requests of the node do not wait for it.
+    A broker that hangs is 503, with the id that the job may have yet, and the other requests do not wait for it.
     """
     app, count, _ = tasks
-    app.conf.update(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
-    router = router_of_named_users()
-    router.add_job("/count", count, timeout=500 * MS)
-    address = await serve(router)
+    with embedded_redis() as broker:
+        app.conf.update(broker_url=broker.url, task_publish_retry=False)
+        router = router_of_named_users()
+        router.add_job("/count", count, timeout=500 * MS)
+        url = f"http://{await serve(router)}/socket"
 
-    answer = await ask("POST", f"http://{address}/socket/count?user=alice", json={"text": "a"})
+        broker.process.send_signal(SIGSTOP)
+        asking = [asyncio.create_task(ask("POST", f"{url}/count?user=alice", json={"text": "a"})) for _ in range(60)]
+        listed = await ask("GET", f"{url}/jobs?user=alice")
+        is_first = not any(task.done() for task in asking)
+        answers = await asyncio.gather(*asking)
+        broker.process.send_signal(SIGCONT)
 
-    assert (503, "5") == (answer.status_code, answer.headers["Retry-After"])
-    assert [] == (await ask("GET", f"http://{address}/socket/jobs?user=alice")).json()
+    assert ([], True) == (listed.json(), is_first)
+    assert {(503, "5")} == {(answer.status_code, answer.headers["Retry-After"]) for answer in answers}
+    assert 60 == len({answer.headers["X-Job-Id"] for answer in answers})
 
 
 async def test_endpoints_are_in_openapi(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
@@ -382,7 +429,7 @@ async def test_endpoints_are_in_openapi(serve: Serve, tasks: tuple[Celery, Any, 
         paths
     )
     assert ("Count", ["text"]) == (operation["summary"], schema["required"])
-    assert {"text", "times", "options"} == set(schema["properties"])
+    assert {"text", "times", "parts", "options"} == set(schema["properties"])
     assert "$ref" not in json.dumps(operation["requestBody"])
     assert {"application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"} == set(
         content

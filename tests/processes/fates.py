@@ -1,5 +1,6 @@
 """Tasks that meet each fate that a job can meet. Of the application in `shapes`."""
 
+import asyncio
 import os
 import signal
 import time
@@ -93,6 +94,47 @@ def look_often(run: str) -> None:
             pass
     finally:
         note("cleaned up", run)
+
+
+@app.task
+@notify_user
+async def look_in_a_group(run: str) -> None:
+    """Go on in two coroutines of a group, and take a while to clean up."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            job.check()
+
+    await asyncio.to_thread(note, "begun", run)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(look())
+            group.create_task(look())
+    finally:
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(note, "cleaned up", run)
+
+
+@app.task
+@notify_user
+async def take_long_in_async(run: str) -> None:
+    await asyncio.to_thread(note, "begun", run)
+    try:
+        await asyncio.sleep(3 * PATIENCE)
+    finally:
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(note, "cleaned up", run)
+
+
+@app.task
+@notify_user
+def write_a_lot(run: str) -> None:
+    """Write more than Redis takes at once, for as long as told to."""
+    note("begun", run)
+    with job.stream() as out:
+        while not notebook().lpop(f"go on:{run}"):
+            out.write("x" * 10_000)
 
 
 @app.task

@@ -23,6 +23,7 @@ from qrsocket.sync import socket as blocking
 from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
+from tests.conftest import Configure, until
 from tests.processes import jobs
 from tests.processes.notes import Page
 from tests.processes.shapes import notebook
@@ -247,10 +248,36 @@ async def test_a_job_runs_though_its_user_cannot_be_told(broker: EmbeddedRedis, 
             assert "done" == await result(succeeding)
             with pytest.raises(ValueError, match=SECRET):
                 await result(failing)
-            running.wait_for("start of a job told later")
-            running.wait_for("end of a job told later")
+            running.wait_for("word of a job said later")
             running.kill()
         lost.process.send_signal(SIGCONT)
+
+
+@pytest.mark.parametrize("name", ["succeed", "succeed_at_second", "fail"])
+async def test_what_could_not_be_told_is_told_when_redis_is_back(
+    broker: EmbeddedRedis, configure: Configure, name: str
+) -> None:
+    """
+    Of a job that begins, is retried and ends while Redis is frozen, and whose process ends as well, all is told in
+    order once Redis goes on.
+    """
+    task = getattr(jobs, name)
+    with embedded_redis() as frozen, Redis.from_url(frozen.url) as client:
+        configure(redis_url=frozen.url, redis_timeout=0.3)
+        with worker({"SHAPES_QUEUE": name}, app=APP) as running:
+            frozen.process.send_signal(SIGSTOP)
+            with running_for(ALICE):
+                queued = await asyncio.to_thread(task.apply_async, (SECRET,), queue=name)
+            await end_of(queued)
+            frozen.process.send_signal(SIGCONT)
+
+            def told() -> list[str]:
+                kept = client.xrange(Keyspace.of(get_settings()).shards[0].stream("u:alice"))
+                return [json.loads(fields[b"p"])["job"]["state"] for _, fields in kept]
+
+            await until(lambda: {"succeeded", "failed"} & set(told()))
+            running.kill()
+        assert STATES[task] == told()
 
 
 @pytest.mark.parametrize("name", ["be_killed_halfway", "be_killed_halfway_later"], ids=["blocking", "async"])

@@ -25,6 +25,7 @@ from tests.running import Running, worker
 ALICE = Context(user="alice")
 APP = "tests.processes.shapes"
 POOLS = ("prefork", "threads", "gevent")
+LEASE = 3
 OVER = {"succeeded", "failed", "timeout", "cancelled", "lost"}
 
 
@@ -52,10 +53,11 @@ class Stage:
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         while not condition():
             try:
-                job = (await self.alice.receive())["job"]
+                message = await self.alice.receive()
             except AssertionError:
                 raise AssertionError(f"{what}; told so far: {json.dumps(self.told, indent=1)}") from None
-            self.told.setdefault(job["id"], []).append(job)
+            if "job" in message:
+                self.told.setdefault(message["job"]["id"], []).append(message["job"])
 
     async def over(self, *jobs: str) -> None:
         await self.until(
@@ -120,7 +122,7 @@ async def stage(
     pool_name: str,
     is_late: bool,
 ) -> AsyncIterator[Stage]:
-    configure(lease=3, renew_interval=0.5)
+    configure(lease=LEASE, renew_interval=0.5)
     app = FastAPI()
     app.include_router(router_of_named_users())
     queue = f"{pool_name}-{is_late}"
@@ -170,21 +172,22 @@ async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: Embedde
 async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
     """
     A job that waits is cancelled at once and never runs. One that runs stops where it looks whether it should, on
-    prefork also where it does not look; what it has to clean up is cleaned up.
+    prefork also where it does not look; what it has to clean up is cleaned up, in coroutines too.
     """
+    tasks = [fates.look_often, fates.look_in_a_group]
+    if stage.pool == "prefork":
+        tasks += [fates.take_long, fates.take_long_in_async]
     with a_worker(stage, broker):
         waiting = stage.start(fates.look_often, args=("waiting",), countdown=1)
         await stage.entered(waiting, "queued")
         assert "cancelled" == (await stage.cancel(waiting))["state"]
-        running = [stage.start(fates.look_often, args=("looks",))]
-        if stage.pool == "prefork":
-            running.append(stage.start(fates.take_long, args=("does not look",)))
-        for job, run in zip(running, ("looks", "does not look"), strict=False):
-            await stage.noted("begun", run)
+        running = [stage.start(task, args=(task.name,)) for task in tasks]
+        for job, task in zip(running, tasks, strict=True):
+            await stage.noted("begun", task.name)
             assert (await stage.cancel(job))["cancelling"]
         await stage.over(waiting, *running)
-        for _, run in zip(running, ("looks", "does not look"), strict=False):
-            await stage.noted("cleaned up", run)
+        for task in tasks:
+            await stage.noted("cleaned up", task.name)
         after = stage.start(fates.succeed, countdown=1.5)
         await stage.over(after)
 
@@ -192,6 +195,27 @@ async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
         assert [["queued", "started", "cancelled"]] * len(running) == [stage.states(job) for job in running]
         assert 0 == stage.notebook.llen("begun:waiting")
         assert "cancelled" == (await stage.cancel(waiting))["state"]
+
+
+@pytest.mark.parametrize("pool_name", ["prefork", "gevent"], indirect=True)
+@pytest.mark.parametrize("is_late", [False], ids=["early"], indirect=True)
+@pytest.mark.timeout(120)
+async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    A job that writes as fast as it can is not taken for dead for it, nor is its neighbour; both can be cancelled.
+    """
+    with a_worker(stage, broker):
+        writing = stage.start(fates.write_a_lot, args=("run",))
+        neighbour = stage.start(fates.look_often, args=("neighbour",))
+        await stage.noted("begun", "run")
+        await stage.noted("begun", "neighbour")
+        await asyncio.sleep(2 * LEASE)  # no event says that nothing happens
+        await stage.cancel(neighbour)
+        stage.notebook.rpush("go on:run", "please")
+        await stage.over(writing, neighbour)
+
+    assert ["queued", "started", "succeeded"] == stage.states(writing)
+    assert ["queued", "started", "cancelled"] == stage.states(neighbour)
 
 
 @pytest.mark.timeout(120)

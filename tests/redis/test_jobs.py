@@ -98,7 +98,7 @@ def test_only_the_last_run_counts(scene: Scene) -> None:
     first = scene.say("started", run="r1")
     second = scene.say("started", run="r2")
 
-    assert (1, 2) == (first.fence, second.fence)
+    assert first.fence < second.fence
     assert Answer.STALE is scene.beat("r1", done=1)
     assert Answer.STALE is scene.say("ended", run="r1", state="failed").answer
     assert Answer.OK is scene.say("ended", run="r2", state="succeeded").answer
@@ -175,11 +175,63 @@ def test_redis_forgot(scene: Scene) -> None:
     scene.told()
 
     assert Answer.UNKNOWN is scene.beat("r1", done=1)
-    assert 1 == scene.say("started", run="r1", fence=1, done=3, total=4).fence
+    assert 7 == scene.say("started", run="r1", fence=7, done=3, total=4).fence
     shown = scene.shown()
     assert shown is not None
     assert ("started", 75) == (shown["state"], shown["percent"])
     assert [] == scene.told()
+
+
+def test_an_end_whose_start_was_not_heard_of(scene: Scene) -> None:
+    """
+    A run that could not say that it began, and says that it ended, is told as both.
+    """
+    scene.say("queued")
+    assert Answer.OK is scene.say("ended", run="r1", state="succeeded").answer
+    assert ["queued", "started", "succeeded"] == scene.kept()
+
+
+@pytest.mark.parametrize("state", ["cancelled", "timeout", "lost"])
+def test_another_delivery_is_thrown_away(scene: Scene, state: str) -> None:
+    """
+    A message that is delivered a second time, and is expired or revoked by then, says nothing of the run of the first;
+    nor does another worker that loses a process.
+    """
+    scene.say("started", run="r1", worker="a@host")
+
+    assert Answer.STALE is scene.say("ended", state=state).answer
+    assert Answer.STALE is scene.say("ended", state=state, worker="b@host").answer
+    assert Answer.OK is scene.say("ended", state=state, worker="a@host").answer
+    assert ["queued", "started", state] == scene.kept()
+
+
+def test_a_cancelled_job_is_remembered_as_long_as_its_message(scene: Scene) -> None:
+    """
+    A job that was cancelled while it waited for a day is known when its message comes to a worker at last; it is listed
+    no longer than others.
+    """
+    scene.say("queued", delay_ms=24 * 3600 * 1000)
+    scene.say("cancel")
+    lives_for = scene.client.pttl(scene.keys.record(*KEY))
+    scene.client.hincrby(scene.keys.record(*KEY), "ended_at", -4_000_000)
+
+    assert 24 * 3600 * 1000 < lives_for
+    assert [] == scene.do(scene.jobs.listed(ALICE))
+    assert Answer.OVER is scene.say("started", run="r1").answer
+
+
+def test_a_job_that_runs_is_listed_whatever_else_was(scene: Scene) -> None:
+    """
+    A job that takes long is listed though hundreds have come and gone since.
+    """
+    scene.say("started", run="r1")
+    for number in range(600):
+        about = {"id": f"s{number}", "task": "t", "turn": 0, "attempt": 1, "state": "succeeded"}
+        scene.do(scene.jobs.advance("ended", JobKey(ALICE, f"s{number}"), about))
+        if number < 500:
+            scene.client.delete(scene.keys.record(ALICE, f"s{number}"))
+
+    assert "j1" in [job["id"] for job in scene.do(scene.jobs.listed(ALICE))]
 
 
 def test_cancel_while_it_waits(scene: Scene) -> None:
@@ -333,7 +385,7 @@ def test_what_a_job_writes(scene: Scene) -> None:
     scene.told()
 
     def write(run: str, number: int, text: str) -> Answer:
-        answer: Answer = scene.do(scene.jobs.write(KEY, run, number, text))
+        answer: Answer = scene.do(scene.jobs.write(KEY, run, number, text))[0]
         return answer
 
     answers = [write("r1", 1, "one "), write("r1", 1, "one "), write("r1", 2, "two ")]
@@ -358,7 +410,7 @@ def test_of_what_a_job_writes_the_end_is_kept(scene: Scene) -> None:
     scene.say("ended", run="r1", state="succeeded")
 
     assert list(range(9, 29)) == [piece["n"] for piece in kept]
-    assert Answer.STALE is scene.do(scene.jobs.write(KEY, "r1", 41, "late"))
+    assert (Answer.STALE, 0) == scene.do(scene.jobs.write(KEY, "r1", 41, "late"))
 
 
 def test_large_results_are_listed_for_the_newest(scene: Scene) -> None:
