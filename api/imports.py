@@ -1,59 +1,63 @@
-"""The way of a CSV file from the browser to the worker: saved in the shared folder, then queued."""
+"""The way of a CSV file from the browser to the worker: `POST /socket/imports` saves it, and queues its job."""
 
-from functools import partial
-from typing import Annotated
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
-from anyio import to_thread
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, UploadFile
 from fastapi.responses import StreamingResponse
-from kombu.exceptions import OperationalError
 
 from api.auth import signed_in
+from api.sockets import router as socket_router
 from worker.sample import read_sample
 from worker.store import UPLOADS
 from worker.tasks import import_csv
 
 MAX_UPLOAD_BYTES = 16 * 1024 * 1024
-QUEUE_TIMEOUT = 8.0
+MAX_FORM_BYTES = 16 * 1024  # what a form says besides its file
+PART_BYTES = 256 * 1024
 
 router = APIRouter(dependencies=[Depends(signed_in)])
 
+_saved: ContextVar[list[Path]] = ContextVar("files that this request has saved")
 
-@router.post("/imports", status_code=202)
-async def start_import(request: Request, file: Annotated[str, Query(max_length=255)]) -> dict[str, str]:
-    """Take a file, which is the whole body, and answer with the id of its job."""
+
+async def save(file: UploadFile) -> dict[str, str]:
+    """Save the file of a form in the folder that the workers share. Returns the arguments of its job."""
     upload = uuid4().hex
+    path = UPLOADS / upload
+    _saved.get().append(path)
+    async with await anyio.open_file(path, "xb") as saved:
+        while part := await file.read(PART_BYTES):
+            await saved.write(part)
+    return {"upload": upload, "file": file.filename or "A file"}
+
+
+async def keep_nothing_unread() -> AsyncIterator[None]:
+    """Remove what a request has saved if no job came of it: the broker does not answer, the client has gone …"""
+    saved: list[Path] = []
+    _saved.set(saved)
     try:
-        await _save(request, upload)
-        return {"id": await _queue(upload, file)}
-    except BaseException:  # a client that has gone, too
-        (UPLOADS / upload).unlink(missing_ok=True)
+        yield
+    except BaseException:
+        for path in saved:
+            path.unlink(missing_ok=True)
         raise
+
+
+socket_router.add_job(
+    "/imports",
+    import_csv,
+    save=save,
+    max_bytes=MAX_UPLOAD_BYTES + MAX_FORM_BYTES,
+    summary="Import a CSV file",
+    dependencies=[Depends(keep_nothing_unread)],
+)
 
 
 @router.get("/sample.csv")
 async def sample() -> StreamingResponse:
     headers = {"Content-Disposition": 'attachment; filename="characters.csv"'}
     return StreamingResponse(read_sample(), media_type="text/csv", headers=headers)
-
-
-async def _save(request: Request, upload: str) -> None:
-    size_bytes = 0
-    async with await anyio.open_file(UPLOADS / upload, "wb") as saved:
-        async for part in request.stream():
-            size_bytes += len(part)
-            if size_bytes > MAX_UPLOAD_BYTES:
-                raise HTTPException(413, f"The file is larger than {MAX_UPLOAD_BYTES // 1024**2} MiB.")
-            await saved.write(part)
-
-
-async def _queue(upload: str, file: str) -> str:
-    # `.delay()` blocks. The thread knows the user as we do, since it gets our context variables.
-    delay = partial(import_csv.delay, upload, file)
-    try:
-        with anyio.fail_after(QUEUE_TIMEOUT):
-            return str((await to_thread.run_sync(delay, abandon_on_cancel=True)).id)
-    except (OperationalError, TimeoutError):
-        raise HTTPException(503, "The job queue does not answer. Try again in a moment.") from None

@@ -1,4 +1,4 @@
-"""The web application: one page, a sign-in, uploads, and the socket."""
+"""The web application: one page, a sign-in, and the socket with its jobs."""
 
 from fastapi import FastAPI
 

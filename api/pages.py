@@ -24,5 +24,7 @@ async def page() -> FileResponse:
 
 
 @router.get("/page/{name}")
-async def part(name: Literal["icon.svg", "page.css", "page.js", "live.js", "chat.js", "imports.js"]) -> FileResponse:
+async def part(
+    name: Literal["icon.svg", "page.css", "page.js", "chat.js", "jobs.js", "uploads.js", "card.js"],
+) -> FileResponse:
     return FileResponse(FOLDER / name, headers=HEADERS)

@@ -1,4 +1,4 @@
-"""What goes over the socket: who is online, and the chat. Imports and summaries are sent by the worker."""
+"""What goes over the socket: who is online, and the chat. Of jobs the library tells, and summaries the worker."""
 
 from typing import Annotated, Literal, TypeAlias
 

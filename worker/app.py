@@ -10,7 +10,10 @@ from worker.store import DATA, UPLOADS
 # CELERY_BROKER_URL, which Celery itself reads, goes before this.
 REDIS_URL = os.environ.get("QRSOCKET_REDIS_URL", "redis://localhost:6379/0")
 STOP_SECONDS = float(os.environ.get("EXAMPLE_STOP_SECONDS", "5"))
+# A killed worker's job comes back after so long. So does one that takes longer, beside itself: an import takes seconds.
+VISIBILITY_SECONDS = float(os.environ.get("EXAMPLE_VISIBILITY_SECONDS", "60"))
 SUMMARY_SECONDS = float(os.environ.get("EXAMPLE_SUMMARY_SECONDS", "60"))
+PRUNE_SECONDS = 3600.0
 
 UPLOADS.mkdir(parents=True, exist_ok=True)  # here, since every process of the example comes by
 
@@ -24,7 +27,12 @@ app.conf.update(
         "socket_connect_timeout": 1,
         "socket_keepalive": True,
         "health_check_interval": 10,
+        "visibility_timeout": VISIBILITY_SECONDS,
+        # Workers look each second what is to come back, not each minute or two.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
     },
+    worker_prefetch_multiplier=1,  # what a worker holds without having begun it would come back, too
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.2},
     # On SIGTERM (as SIGQUIT, with REMAP_SIGTERM) running jobs have so long; then they go back to the queue.
     worker_soft_shutdown_timeout=STOP_SECONDS,
@@ -35,6 +43,11 @@ app.conf.update(
             "task": "worker.tasks.send_summary",
             "schedule": SUMMARY_SECONDS,
             "options": {"expires": SUMMARY_SECONDS},  # after a pause of the worker, the last one is enough
+        },
+        "uploads": {
+            "task": "worker.tasks.remove_old_uploads",
+            "schedule": PRUNE_SECONDS,
+            "options": {"expires": PRUNE_SECONDS},
         },
     },
 )

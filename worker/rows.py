@@ -10,12 +10,14 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from qrsocket import SocketError
+
 MAX_REASON = 200
 CODE_POINT = re.compile(r"U\+([0-9A-F]{4,6})")
 
 
-class BadFile(Exception):
-    """Raised for a file that is not what we import. The text is for the user."""
+class BadFile(SocketError):
+    """Raised for a file that is not what we import. Its text is told to the user."""
 
 
 def _code_point(text: str) -> int:

@@ -1,14 +1,24 @@
 // Who is online, and what they say.
 
-import { send } from "./live.js";
-
 const MOST_MESSAGES = 200;
+const WAITS = "You are offline. It is sent when you are back.";
 
 const $ = id => document.getElementById(id);
 const people = new Map(); // name -> its chip
+const texts = new Map(); // request -> a text that was sent, while an error about it may come
+let socket;
 let me = "";
 
-export function begin(name) {
+/** Say what is written over this socket. */
+export function begin(over) {
+  socket = over;
+  socket.on("error", failed);
+  socket.on("state", state => {
+    if (state === "ready" && $("say-error").textContent === WAITS) $("say-error").textContent = "";
+  });
+}
+
+export function setMe(name) {
   me = name;
 }
 
@@ -42,22 +52,33 @@ export function said({ from, to, text }) {
   append(item);
 }
 
-/** Show why the last message was not sent, and give it back. */
-export function failed(error) {
-  $("say-error").textContent = error;
-  $("text").value ||= lastText;
+/** Put a word of our own among the messages. */
+export function note(text) {
+  const item = document.createElement("li");
+  item.className = "note";
+  item.textContent = text;
+  append(item);
 }
-
-let lastText = "";
 
 $("say").addEventListener("submit", event => {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (!text || !send({ do: "say", to: chosen(), text })) return;
-  lastText = text;
+  if (!text) return;
+  try {
+    texts.set(socket.send({ do: "say", to: chosen(), text }), text);
+  } catch (error) {
+    return failed({ error: `Not sent: ${error.message}.` });
+  }
+  if (texts.size > MOST_MESSAGES) texts.delete(texts.keys().next().value);
   $("text").value = "";
-  $("say-error").textContent = "";
+  $("say-error").textContent = socket.state === "ready" ? "" : WAITS;
 });
+
+/** Show why a message was not sent, and give it back. */
+function failed({ error, request }) {
+  $("say-error").textContent = error;
+  $("text").value ||= texts.get(request) ?? "";
+}
 
 function chosen() {
   return [...people].filter(([, chip]) => chip.querySelector("input")?.checked).map(([name]) => name);
@@ -98,13 +119,6 @@ function onChoice() {
   $("alone").hidden = people.size > 1 || !people.has(me);
   $("send").disabled = names.length === 0;
   $("text").placeholder = names.length ? `Message to ${names.join(", ")}` : "Choose somebody";
-}
-
-function note(text) {
-  const item = document.createElement("li");
-  item.className = "note";
-  item.textContent = text;
-  append(item);
 }
 
 function append(item) {

@@ -1,8 +1,9 @@
 // The page: who is signed in, and what each message means.
 
+import { connect } from "/socket/client.js";
 import * as chat from "./chat.js";
-import * as imports from "./imports.js";
-import { hangUp, send, stayConnected, tryNow } from "./live.js";
+import * as jobs from "./jobs.js";
+import "./uploads.js";
 
 const $ = id => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
@@ -12,14 +13,58 @@ const MEANING = {
   came: chat.came,
   left: chat.left,
   chat: chat.said,
-  error: chat.failed,
-  import: imports.report,
-  job: imports.job,
   summary: showSummary,
 };
 
-function onMessage(message) {
+const STATES = {
+  connecting: "Connecting…",
+  ready: "Live",
+  offline: "Offline",
+  closed: "Closed",
+};
+
+// `auth` is asked for each connection. Here the cookie says who it is, but that may have changed: in another tab, say.
+const socket = connect("/socket", { auth: lookWhoIsSignedIn });
+
+chat.begin(socket);
+jobs.follow(socket);
+showState(socket.state);
+
+socket.on("message", message => {
   for (const [word, value] of Object.entries(message)) MEANING[word]?.(value);
+});
+
+socket.on("state", (state, why) => {
+  if (state === "ready") socket.send({ do: "look" });
+  showState(state, why);
+});
+
+socket.on("gap", () => {
+  socket.send({ do: "look" });
+  jobs.reload();
+  chat.note("Messages may be missing here");
+});
+
+async function lookWhoIsSignedIn() {
+  const { name } = await (await fetch("/me")).json();
+  $("name").textContent = $("name").title = name ?? "";
+  for (const id of ["room", "account", "connection", "summary"]) $(id).hidden = !name;
+  $("welcome").hidden = Boolean(name);
+  if (name) {
+    chat.setMe(name);
+  } else {
+    socket.close();
+    $("sign-in-name").focus();
+  }
+}
+
+function showState(state, why) {
+  $("connection").dataset.state = state;
+  $("connection").textContent = STATES[state];
+  if (state === "offline") $("offline-text").textContent = "You are offline. Trying again…";
+  if (state === "closed") $("offline-text").textContent = `The server has closed the connection: ${why.reason}.`;
+  // A try does not hide it, only its success; and who is not signed in misses nothing.
+  if (state !== "connecting") $("offline").hidden = state === "ready" || !$("welcome").hidden;
 }
 
 function showSummary({ online, rows }) {
@@ -28,44 +73,13 @@ function showSummary({ online, rows }) {
   $("summary").textContent = `At ${time}: ${online.length} online, ${number.format(rows)} characters stored`;
 }
 
-const STATES = {
-  connecting: ["Connecting…", ""],
-  live: ["Live", ""],
-  offline: ["Offline", "You are offline. Trying again…"],
-  refused: ["Refused", "The server has closed the connection"],
-};
-
-function onState(state, reason) {
-  const [word, text] = STATES[state];
-  $("connection").dataset.state = state;
-  $("connection").textContent = word;
-  if (text) $("offline-text").textContent = reason && state === "refused" ? `${text}: ${reason}.` : text;
-  // A try does not hide it, only its success.
-  if (state !== "connecting") $("offline").hidden = state === "live";
-}
-
-/** Show the page of whoever is signed in; returns whether anybody is. */
-async function mayConnect() {
-  const { name } = await (await fetch("/me")).json();
-  if (name) chat.begin(name);
-  $("name").textContent = name ?? "";
-  for (const id of ["room", "account", "connection", "summary"]) $(id).hidden = !name;
-  $("welcome").hidden = Boolean(name);
-  if (!name) $("sign-in-name").focus();
-  return Boolean(name);
-}
-
-function connect() {
-  return stayConnected({ mayConnect, onOpen: () => send({ do: "look" }), onMessage, onState });
-}
-
 $("sign-in").addEventListener("submit", async event => {
   event.preventDefault();
   try {
     const body = JSON.stringify({ name: $("sign-in-name").value });
     const answer = await fetch("/sign-in", { method: "POST", body, headers: { "Content-Type": "application/json" } });
     $("sign-in-error").textContent = answer.ok ? "" : "A name begins with a letter or a digit; spaces and . ’ - may follow.";
-    if (answer.ok) connect();
+    if (answer.ok) socket.connect();
   } catch {
     $("sign-in-error").textContent = "The server cannot be reached.";
   }
@@ -73,10 +87,8 @@ $("sign-in").addEventListener("submit", async event => {
 
 $("sign-out").addEventListener("click", async () => {
   await fetch("/sign-out", { method: "POST" });
-  hangUp();
+  socket.close();
   location.reload();
 });
 
-$("try-now").addEventListener("click", tryNow);
-
-connect();
+$("try-now").addEventListener("click", () => socket.connect());

@@ -213,8 +213,12 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
       for (const ask of asks) if (ask.job === body.chunk?.job) ask.add?.(body.chunk);
     } else if (name === "gap") {
       moveTo(body);
+      if (isOpen()) ws.send("!jobs\n{}"); // one may have ended unheard
       asks.forEach(tell);
       emit("gap");
+    } else if (name === "jobs") {
+      for (const job of replaceJobs(body.jobs)) emit("job", job);
+      for (const ask of [...asks]) ask.see();
     } else if (name === "draining" && body.retry_after >= 0) drainMs = Math.min(body.retry_after, 600) * 1000;
   }
 

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import UploadFile as Uploaded
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message as Event
 
 from qrsocket.context import current, running_for
@@ -68,6 +68,9 @@ class Endpoint:
         """
         try:
             values = self._model.model_validate(await self._values(request))
+        except ClientDisconnect:
+            logger.warning("request broken off by its client", extra={"task": self._task.name})
+            raise HTTPException(400, "The client has gone") from None
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
@@ -96,15 +99,11 @@ class Endpoint:
         """What is sent, for OpenAPI."""
         schema = self._model.model_json_schema()
         schema = _without_references(schema, schema.pop("$defs", {}))
-        form = schema
         if self._save is not None:
-            file = {"type": "string", "format": "binary"}
-            form = {
-                "type": "object",
-                "properties": {**schema.get("properties", {}), "file": file},
-                "required": ["file"],
-            }
-        content = {"application/json": {"schema": schema}, **{kind: {"schema": form} for kind in FORMS}}
+            fields = {**schema.get("properties", {}), "file": {"type": "string", "format": "binary"}}
+            form = {"type": "object", "properties": fields, "required": ["file"]}
+            return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+        content = {"application/json": {"schema": schema}, **{kind: {"schema": schema} for kind in FORMS}}
         if self._parameters:
             content["text/plain"] = {"schema": {"type": "string"}}
         return {"required": bool(schema.get("required")), "content": content}
@@ -114,6 +113,8 @@ class Endpoint:
         request = Request(request.scope, self._limited(request))
         if kind in FORMS:
             return await self._form(request)
+        if self._save is not None:  # in JSON, a client could name what it has not uploaded
+            raise HTTPException(415, "A form with a file is expected (multipart/form-data)")
         body = await request.body()
         if kind == "application/json" or kind.endswith("+json"):
             try:
@@ -129,16 +130,19 @@ class Endpoint:
 
     async def _form(self, request: Request) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        saved: dict[str, Any] = {}
         async with request.form() as form:
             for name, value in form.multi_items():
                 said = await self._saved(value) if isinstance(value, Uploaded) else value
                 if isinstance(said, Mapping):
-                    values |= said
+                    saved |= said
                 elif name in self._lists:
                     values.setdefault(name, []).append(said)
                 else:
                     values[name] = said
-        return values
+        if self._save is not None and not any(isinstance(value, Uploaded) for value in form.values()):
+            raise HTTPException(422, "No file in the form")
+        return values | saved  # what `save` says, the client does not
 
     async def _saved(self, file: Uploaded) -> Any:
         if self._save is None:

@@ -84,11 +84,14 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
     Raises:
         SocketError: It cannot be done.
     """
-    id, after = fields.get("job"), fields.get("after", 0)
+    id, after = fields.get("job", ""), fields.get("after", 0)
     if not isinstance(id, str) or type(after) is not int or not 0 <= after <= MAX_OFFSET:
         raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
     desk = JobDesk(settings, connection.audience)
     try:
+        if control == "jobs":
+            connection.tell("jobs", jobs=await desk.listed())
+            return
         job = await (desk.cancel(id) if control == "cancel" else desk.find(id))
         if job is None:
             raise SocketError(NO_SUCH_JOB)

@@ -141,7 +141,8 @@ class SocketRouter(APIRouter):
         Args:
             task: A Celery task. With `@notify_user` the user can watch it.
             save: Called with each file of a form, an `UploadFile`; returns the argument, or a mapping with several of
-                them. Without it the argument is the file's content, as bytes.
+                them, which go before fields of the form. Only forms with a file are taken then. Without it the argument
+                is the file's content, as bytes.
             max_bytes: Of the body; then 413.
             timeout: Seconds for the broker.
             options: As for `add_api_route`: `summary`, `dependencies` …

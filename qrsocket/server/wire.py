@@ -7,7 +7,7 @@ a body, so that a client knows where it is and what it may have missed:
     <offset>\\n<payload>       a message, text or binary, its payload untouched; one without an offset is not kept
     !job <offset>\\n<json>     a job has entered a state: kept and counted like a message
     !<name>\\n<json>           from us: ready, gap, error, draining, pong, and of jobs job (how far it is) and chunk;
-                              from the client: hello, as its first frame, then ping, and of jobs cancel and read
+                              from the client: hello, as its first frame, then ping, jobs, cancel, read
     <request id>\\n<payload>   from the client: a message; the id, which may be empty, comes back in its error
 """
 
@@ -22,7 +22,7 @@ from qrsocket.position import Position
 
 VERSION_1 = "qrsocket.v1"
 MAX_REQUEST_ID = MAX_EPOCH = 64
-CONTROLS = ("ping", "cancel", "read")
+CONTROLS = ("ping", "jobs", "cancel", "read")
 MAX_OFFSET = 2**53  # JavaScript counts no further
 
 NAMES = {Kind.JOB: b"job", Kind.PROGRESS: b"job", Kind.CHUNK: b"chunk"}

@@ -51,7 +51,8 @@ class Speaker:
             header, body = await self._frame()
             if header.split(" ")[0] == f"!{name}":
                 fields: dict[str, Any] = json.loads(body)
-                if wanted.items() <= fields.get(name, fields).items():
+                about = fields.get(name)
+                if wanted.items() <= (about if isinstance(about, dict) else fields).items():
                     return fields
 
     async def ask(self, control: str, **fields: Any) -> None:

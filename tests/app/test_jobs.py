@@ -203,6 +203,8 @@ async def test_jobs_over_the_socket(serve: Serve, open_speaker: OpenSpeaker) -> 
 
     await alice.ask("ping")
     await alice.frames_until("pong")
+    await alice.ask("jobs")
+    listed = await alice.frames_until("jobs")
     await alice.ask("cancel", job="j1", request="a")
     await alice.frames_until("job", cancelling=True)
     await alice.ask("read", job="j1", after=10, request="b")
@@ -216,6 +218,7 @@ async def test_jobs_over_the_socket(serve: Serve, open_speaker: OpenSpeaker) -> 
         await mallory.ask("read", job="j1", after=after)
         odd.append((await mallory.control("error"))["error"])
 
+    assert ["j1"] == [job["id"] for job in listed["jobs"]]
     assert list(range(11, 251)) == pieces
     assert {"error": "No such job", "request": "c"} == refused
     assert {"error": "No such job", "request": "d"} == unread
@@ -392,7 +395,8 @@ async def test_a_task_as_an_endpoint(serve: Serve, tasks: tuple[Celery, Any, Any
 
 async def test_uploads_are_saved_as_the_application_wants(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:
     """
-    With `save`, a file becomes what that returns: an argument, or several.
+    With `save`, a file becomes what that returns: an argument, or several. Nothing else is taken, and no field of the
+    form goes before it.
     """
     app, _, keep = tasks
     seen: list[bytes] = []
@@ -406,9 +410,16 @@ async def test_uploads_are_saved_as_the_application_wants(serve: Serve, tasks: t
     address = await serve(router)
     answer = await ask("POST", f"http://{address}/socket/keep?user=alice", files={"file": ("a.csv", b"1,2")})
 
-    assert 202 == answer.status_code, answer.text
-    assert [b"1,2"] == seen
-    assert [{"upload": "u1", "file": "a.csv", "user": "alice"}] == await queued(app)
+    taken = await ask("POST", f"http://{address}/socket/keep?user=alice", json={"upload": "../x", "file": "a"})
+    missing = await ask("POST", f"http://{address}/socket/keep?user=alice", data={"upload": "../x", "file": "a"})
+    both = await ask(
+        "POST", f"http://{address}/socket/keep?user=alice", files={"f": ("b", b"3")}, data={"upload": "../x"}
+    )
+
+    assert (202, 202) == (answer.status_code, both.status_code), answer.text
+    assert (415, 422) == (taken.status_code, missing.status_code)
+    assert [b"1,2", b"3"] == seen
+    assert [{"upload": "u1", "file": name, "user": "alice"} for name in ("a.csv", "b")] == await queued(app)
 
 
 async def test_the_queue_does_not_answer(serve: Serve, tasks: tuple[Celery, Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One example and one Chromium for a file of tests, windows for each test."""
+"""One example and one Chromium for this folder, windows for each test."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.browser.windows import Example, OpenWindow, chromium, find_chromium, 
 
 
 # Not for the session: while it is open, Playwright runs an event loop in this thread, and async tests could not.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def example(browser: Browser) -> Iterator[Example]:
     with running_example() as example:
         yield example

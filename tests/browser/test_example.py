@@ -1,10 +1,11 @@
 """The example, in windows. Each test has users of its own, since who has left stays online for a second."""
 
+from itertools import groupby
 from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.browser.windows import Example, OpenWindow
+from tests.browser.windows import CONTENT, Example, OpenWindow
 from tests.running import beat, web_node
 from worker.sample import read_sample
 
@@ -16,8 +17,9 @@ def test_presence(example: Example, open_window: OpenWindow) -> None:
     Whoever signs in sees who is online, on any node, and is seen to come and to leave.
     """
     here, there = example.nodes
-    alan = open_window(here, "Alan")
-    barbara = open_window(there, "Barbara")
+    alan, barbara = open_window(here), open_window(there)
+    alan.sign_in("Alan")
+    barbara.sign_in("Barbara")
 
     expect(barbara.person("Alan")).to_be_visible()
     expect(alan.person("Barbara")).to_be_visible()
@@ -76,17 +78,41 @@ def test_import_moves_on_all_devices(example: Example, open_window: OpenWindow) 
     ada.page.get_by_role("button", name="Import the sample").click()
 
     for window in (ada, adas_phone):
-        result = window.import_card("characters.csv").get_by_text(f"Done: {stored:,} stored, 65 rejected")
+        result = window.card("characters.csv").get_by_text(f"Done: {stored:,} stored, 65 rejected")
         expect(result).to_be_visible()
-        moves = window.moves()
+        moves = window.percent("characters.csv")
         assert sorted(moves) == moves
         assert any(0 < move < 100 for move in moves)
         assert (0, 100) == (moves[0], moves[-1])
-        assert ["started", "succeeded"] == [job["state"] for job in window.received("job")]
+        states = [job["state"] for job in window.received("job")]
+        assert ["queued", "started", "succeeded"] == [state for state, _ in groupby(states) if state != "waiting"]
     ada.say("it is done", to="Charles")  # what comes after the import has arrived, so it would have, too
     expect(charles.page.get_by_text("it is done")).to_be_visible()
     assert {"online", "came", "chat"} == {word for frame in charles.frames for word in frame}
-    expect(charles.page.locator(".import")).to_have_count(0)
+    expect(charles.page.locator(".job")).to_have_count(0)
+
+
+def test_waiting(example: Example, open_window: OpenWindow) -> None:
+    """
+    A job that waits says how many are before it; one that is cancelled then is over at once, and the next moves up.
+    """
+    here, there = example.nodes
+    evelyn, evelyns_phone = open_window(here, "Evelyn"), open_window(there, "Evelyn")
+    content = b"code_point,name,category,direction\nU+0041,A,Lu,L\n"
+    words = {name: evelyns_phone.card(name).locator(".words") for name in ("third.csv", "fourth.csv")}
+
+    with example.held(lambda: evelyn.import_file("first.csv", CONTENT)):
+        for name in ("second.csv", *words):
+            evelyn.import_file(name, content)
+            expect(evelyn.card(name).get_by_role("button", name=f"Cancel {name}")).to_be_visible()
+        expect(words["third.csv"]).to_have_text("Waiting: it is next")
+        expect(words["fourth.csv"]).to_have_text("Waiting: 1 before it")
+        evelyn.page.get_by_role("button", name="Cancel third.csv").click()
+        expect(words["third.csv"]).to_have_text("Cancelled.")
+        expect(words["fourth.csv"]).to_have_text("Waiting: it is next")
+
+    expect(words["fourth.csv"]).to_have_text("Done: 1 stored")
+    assert "started" not in evelyn.states("third.csv")
 
 
 def test_rejected_rows(example: Example, open_window: OpenWindow) -> None:
@@ -97,7 +123,7 @@ def test_rejected_rows(example: Example, open_window: OpenWindow) -> None:
 
     heinz.import_file("mixed.csv", b"code_point,name,category,direction\nU+0041,A,Lu,L\nU+0000,,Cc,BN\n65,A,Lu,L\n")
 
-    card = heinz.import_card("mixed.csv")
+    card = heinz.card("mixed.csv")
     expect(card.get_by_text("Done: 1 stored, 2 rejected")).to_be_visible()
     card.get_by_text("2 rejected rows").click()
     expect(card.get_by_role("row")).to_have_text(
@@ -119,7 +145,7 @@ def test_bad_file(example: Example, open_window: OpenWindow) -> None:
     windows[0].import_file("photo.png", b"\x89PNG\r\n\x1a\n")
 
     for window in windows:
-        expect(window.import_card("photo.png").get_by_text("Not UTF-8 text")).to_be_visible()
+        expect(window.card("photo.png").get_by_text("Not UTF-8 text")).to_be_visible()
 
 
 def test_too_large(example: Example, open_window: OpenWindow, tmp_path: Path) -> None:
@@ -134,8 +160,8 @@ def test_too_large(example: Example, open_window: OpenWindow, tmp_path: Path) ->
 
     john.page.set_input_files("#file", large)
 
-    expect(john.import_card("large.csv").get_by_text("larger than 16 MiB")).to_be_visible()
-    assert [] == [address for address in john.requests if "/imports?" in address]
+    expect(john.card("large.csv").get_by_text("larger than 16 MiB")).to_be_visible()
+    assert [] == [address for address in john.requests if address.endswith("/imports")]
 
 
 def test_reload(example: Example, open_window: OpenWindow) -> None:
@@ -223,7 +249,7 @@ def test_nothing_from_elsewhere(example: Example, open_window: OpenWindow) -> No
     node = example.nodes[0]
     tim = open_window(node, "Tim")
     tim.import_file("one.csv", b"code_point,name,category,direction\nU+0041,A,Lu,L\n")
-    expect(tim.import_card("one.csv").get_by_text("Done")).to_be_visible()
+    expect(tim.card("one.csv").get_by_text("Done")).to_be_visible()
 
     assert [] == [address for address in tim.requests if not address.startswith(f"{node.url}/")]
     assert [] == tim.problems

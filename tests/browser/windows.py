@@ -2,17 +2,22 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
 
-from qrsocket.embedded_redis import embedded_redis
-from tests.running import Env, WebNode, web_node, worker
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.running import Env, Running, WebNode, web_node, worker
+from worker.sample import read_sample
+from worker.store import SCHEMA
 
 MS = 0.001
 # How long a page may take to show what must come: generous, since nobody waits for it while all is well.
@@ -27,11 +32,21 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# All values that a progress bar takes, since a test that looks now and then would miss some.
-WATCH_BARS = """
-    window.moves = [];
-    new MutationObserver(changes => moves.push(...changes.map(change => change.target.value)))
-        .observe(document, { subtree: true, attributes: true, attributeFilter: ["value"] });
+# A file whose import takes long enough to be held half-way.
+ROWS = 40_000
+CONTENT = "".join(islice("".join(read_sample()).splitlines(keepends=True), ROWS + 1)).encode()
+# All that the cards of jobs have shown, since a test that looks now and then would miss some.
+WATCH_CARDS = """
+    window.shown = [];
+    const options = { subtree: true, childList: true, attributes: true, attributeFilter: ["value", "data-state"] };
+    new MutationObserver(() => {
+        for (const card of document.querySelectorAll(".job")) {
+            const [title, words] = [".title", ".words"].map(part => card.querySelector(part).textContent);
+            const now = { title, words, state: card.dataset.state, percent: card.querySelector("progress").value };
+            if (JSON.stringify(now) !== card.last) shown.push(now);
+            card.last = JSON.stringify(now);
+        }
+    }).observe(document, options);
 """
 
 
@@ -40,10 +55,50 @@ class Example:
     """
     Attributes:
         env: What a further process needs to be one of it.
+        workers: One each, of one process, so that a job that is held holds nobody else's.
     """
 
     nodes: tuple[WebNode, WebNode]
+    workers: tuple[Running, Running]
     env: Env
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.env["EXAMPLE_DATA"])
+
+    @property
+    def uploads(self) -> list[str]:
+        return [path.name for path in (self.folder / "uploads").iterdir()]
+
+    @contextmanager
+    def held(self, start: Callable[[], object], rows: int = 1) -> Iterator[None]:
+        """
+        Start an import into an empty table, and hold it half-way until the block ends: by a lock on the table, taken as
+        soon as so many rows are stored.
+        """
+        with self._table() as table:
+            table.execute("DELETE FROM characters")
+        start()
+        while self.stored() < rows:
+            pass
+        with self._table() as table:
+            table.execute("BEGIN IMMEDIATE")
+            yield
+
+    def stored(self) -> int:
+        with self._table() as table:
+            (rows,) = table.execute("SELECT count(*) FROM characters").fetchone()
+            return int(rows)
+
+    def worker_of(self, job: str) -> Running:
+        """Return the one that was given the job with this id first."""
+        return next(worker for worker in self.workers if any(job in line for line in worker.log))
+
+    @contextmanager
+    def _table(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.folder / "characters.sqlite", timeout=PATIENCE)) as table, table:
+            table.execute(SCHEMA)
+            yield table
 
 
 @dataclass
@@ -52,7 +107,7 @@ class Window:
     A window of a browser profile of its own, so that two of them may be of two users, or two devices of one.
 
     Attributes:
-        frames: What its socket has received.
+        frames: What its socket has received: messages, and what is told of jobs.
         requests: Addresses that it has asked for.
         problems: What the browser complained of: scripts that failed, files that the page's policy forbids.
     """
@@ -84,20 +139,39 @@ class Window:
     def import_file(self, name: str, content: bytes) -> None:
         self.page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
 
-    def import_card(self, name: str) -> Locator:
-        return self.page.locator(".import").filter(has_text=name)
+    def card(self, name: str) -> Locator:
+        return self.page.locator(".job").filter(has_text=name)
 
-    def moves(self) -> list[float]:
-        """Return all values that its progress bars have taken."""
-        values: list[float] = self.page.evaluate("moves")
-        return values
+    def shown(self, title: str) -> list[dict[str, Any]]:
+        """Return what its cards have shown since it was loaded: title, state, percent, words."""
+        cards: list[dict[str, Any]] = self.page.evaluate("shown")
+        return [card for card in cards if card["title"] == title]
+
+    def words(self, title: str) -> list[str]:
+        return [card["words"] for card in self.shown(title)]
+
+    def states(self, title: str) -> list[str]:
+        return [state for state, _ in groupby(card["state"] for card in self.shown(title))]
+
+    def texts(self) -> list[str]:
+        """Return what it shows of the chat."""
+        return self.page.locator("#messages .text").all_text_contents()
+
+    def percent(self, title: str) -> list[float]:
+        """Return the values that its bar has taken since the job began."""
+        return [card["percent"] for card in self.shown(title) if card["state"] in ("started", "succeeded")]
 
     def received(self, word: str) -> list[Any]:
         """Return what the messages with *word* said."""
         return [frame[word] for frame in self.frames if word in frame]
 
     def _listen(self, socket: WebSocket) -> None:
-        socket.on("framereceived", lambda payload: self.frames.append(json.loads(payload)))
+        socket.on("framereceived", self._hear)
+
+    def _hear(self, frame: str | bytes) -> None:
+        header, _, body = (frame if isinstance(frame, str) else frame.decode()).partition("\n")
+        if not header.startswith("!") or header.startswith("!job"):
+            self.frames.append(json.loads(body))
 
 
 OpenWindow: TypeAlias = Callable[..., Window]
@@ -119,21 +193,35 @@ def chromium(path: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def running_example(**settings: str) -> Iterator[Example]:
-    """Run Redis, two web nodes and a worker. A user who is gone for a second has left."""
+def running_example(redis: EmbeddedRedis | None = None, **settings: str) -> Iterator[Example]:
+    """
+    Run two web nodes, two workers and, unless one is given, Redis. A user who is gone for a second has left.
+
+    Args:
+        settings: Environment variables.
+    """
     with ExitStack() as stack:
-        server = stack.enter_context(embedded_redis())
+        server = redis or stack.enter_context(embedded_redis())
         folder = stack.enter_context(TemporaryDirectory(prefix="qrsocket-example-"))
         env = {
             "CELERY_BROKER_URL": server.url,
-            "EXAMPLE_DATA": str(Path(folder)),
+            "EXAMPLE_DATA": folder,
             "QRSOCKET_OFFLINE_GRACE": "1",
             "QRSOCKET_REDIS_URL": server.url,
             **settings,
         }
-        stack.enter_context(worker(env))
-        nodes = (stack.enter_context(web_node(env=env)), stack.enter_context(web_node(env=env)))
-        yield Example(nodes, env)
+        with ThreadPoolExecutor() as together:
+            starting = web_node(env=env), web_node(env=env), one_job(env), one_job(env)
+            one, other, first, second = together.map(stack.enter_context, starting)
+        yield Example((one, other), (first, second), env)
+        for process in (one, other, first, second):  # an orderly end takes seconds
+            if process.process.poll() is None:
+                process.kill()
+
+
+def one_job(env: Env) -> AbstractContextManager[Running]:
+    """Run a worker that runs one job at a time."""
+    return worker(env, concurrency=1)
 
 
 @contextmanager
@@ -144,15 +232,17 @@ def open_windows(browser: Browser) -> Iterator[OpenWindow]:
         def open_window(node: WebNode, name: str | None = None, **options: Any) -> Window:
             context = stack.enter_context(browser.new_context(**options))
             context.set_default_timeout(PATIENCE / MS)
-            context.add_init_script(WATCH_BARS)
+            context.add_init_script(WATCH_CARDS)
             window = Window(context.new_page())
             window.page.on("websocket", window._listen)
             window.page.on("request", lambda request: window.requests.append(request.url))
             window.page.on("pageerror", lambda error: window.problems.append(str(error)))
             window.page.on("console", lambda told: window.problems.append(told.text) if told.type == "error" else None)
+            if name is not None:
+                context.request.post(f"{node.url}/sign-in", data={"name": name})
             window.page.goto(node.url)
             if name is not None:
-                window.sign_in(name)
+                window.expect_live()
             return window
 
         yield open_window

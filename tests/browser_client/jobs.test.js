@@ -220,3 +220,17 @@ test("hasEnded", () => {
   assert.deepEqual(states.filter(state => hasEnded({ state })), states.slice(5));
   assert.equal(hasEnded(undefined), false);
 });
+
+test("after a gap it asks for the jobs again, since one may have ended unheard", async t => {
+  const { socket, peer } = await (await serve(t)).ready({}, { jobs: [jobOf("a", 1), jobOf("b", 1)] });
+  const told = [];
+  socket.on("job", job => told.push([job.id, job.state]));
+  peer.tell("gap", { epoch: "epoch-2", offset: 3 });
+
+  assert.deepEqual(await peer.control(), ["jobs", {}]);
+  peer.tell("jobs", { jobs: [jobOf("a", 2, { state: "succeeded" })] });
+  await caughtUp(socket, peer);
+
+  assert.deepEqual(told, [["a", "succeeded"]]);
+  assert.deepEqual(socket.jobs.list().map(job => job.id), ["a"]);
+});

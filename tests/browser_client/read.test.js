@@ -148,6 +148,7 @@ test("after a !gap it asks again", async t => {
   await caughtUp(socket, peer);
 
   peer.tell("gap", { epoch: "e", offset: 1 });
+  assert.deepEqual(await peer.control(), ["jobs", {}]);
 
   assert.equal(await asked(peer), 1);
 });

@@ -61,9 +61,9 @@ def is_success(message: Any) -> bool:
 
 
 def import_sample(cookie: dict[str, str]) -> None:
-    answer = httpx.post(
-        f"http://{ADDRESS}/imports", params={"file": "a.csv"}, content=CSV, headers=cookie, timeout=PATIENCE
-    )
+    headers = {**cookie, "Origin": f"http://{ADDRESS}"}
+    files = {"file": ("a.csv", CSV, "text/csv")}
+    answer = httpx.post(f"http://{ADDRESS}/socket/imports", files=files, headers=headers, timeout=PATIENCE)
     assert 202 == answer.status_code, answer.text
 
 

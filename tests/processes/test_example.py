@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ from websockets.typing import Origin
 
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.clients import PATIENCE
-from tests.conftest import until
 from tests.running import Env, WebNode, web_node, worker
 from worker.sample import read_sample
 
 MIB = 1024 * 1024
+# The beginning of a form, by hand.
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\nContent-Type: text/csv\r\n\r\n'
+
+
+def form(content: bytes) -> dict[str, tuple[str, bytes]]:
+    return {"file": ("a.csv", content)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ def example(broker: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def ada(example: Example) -> Iterator[httpx2.Client]:
     """A client that is signed in."""
-    with httpx2.Client(base_url=example.nodes[0].url, timeout=30) as client:
+    url = example.nodes[0].url
+    with httpx2.Client(base_url=url, timeout=30, headers={"Origin": url}) as client:
         client.post("/sign-in", json={"name": " Ada "}).raise_for_status()
         yield client
 
@@ -83,13 +91,15 @@ def test_not_signed_in(example: Example, cookie: str) -> None:
     """
     Without a cookie of ours there is no name, no import and no socket.
     """
-    node, headers = example.nodes[0], {"Cookie": f"example_user={cookie}"}
+    node = example.nodes[0]
+    headers = {"Cookie": f"example_user={cookie}", "Origin": node.url}
 
     assert {"name": None} == httpx2.get(f"{node.url}/me", headers=headers).json()
-    assert 401 == httpx2.post(f"{node.url}/imports?file=a.csv", headers=headers, content=b"a").status_code
+    assert 401 == httpx2.post(f"{node.url}/socket/imports", headers=headers, files=form(b"a")).status_code
+    assert 401 == httpx2.get(f"{node.url}/socket/jobs", headers=headers).status_code
     address = f"ws://127.0.0.1:{node.port}/socket"
     with pytest.raises(InvalidStatus) as refused:
-        connect(address, origin=Origin(node.url), additional_headers=headers, legacy=True)
+        connect(address, origin=Origin(node.url), additional_headers={"Cookie": headers["Cookie"]}, legacy=True)
     assert 401 == refused.value.response.status_code
 
 
@@ -107,29 +117,65 @@ def test_too_large(example: Example, ada: httpx2.Client) -> None:
     """
     before = example.uploads
 
-    answer = ada.post("/imports?file=large.csv", content=(bytes(MIB) for _ in range(17)))
+    answer = ada.post("/socket/imports", content=[HEAD, *[bytes(MIB)] * 17], headers=FORM)
 
-    assert (413, {"detail": "The file is larger than 16 MiB."}) == (answer.status_code, answer.json())
+    assert (413, {"detail": "More than 16793600 bytes"}) == (answer.status_code, answer.json())
     assert before == example.uploads
 
 
-async def test_client_gone(example: Example, ada: httpx2.Client) -> None:
+def test_refused_form(example: Example, ada: httpx2.Client) -> None:
+    """
+    Nothing is kept of a file whose form has what the job does not take.
+    """
+    before = example.uploads
+
+    answer = ada.post("/socket/imports", data={"more": "x"}, files=form(b"a"))
+
+    assert 422 == answer.status_code
+    assert before == example.uploads
+
+
+def test_only_uploads(example: Example, ada: httpx2.Client) -> None:
+    """
+    Who names a file on the server instead of sending one is refused.
+    """
+    named = {"upload": "../secret", "file": "a.csv"}
+
+    in_json, in_a_form = ada.post("/socket/imports", json=named), ada.post("/socket/imports", data=named)
+
+    assert (415, 422) == (in_json.status_code, in_a_form.status_code)
+
+
+def test_client_gone(example: Example, ada: httpx2.Client) -> None:
     """
     What a client sent that went away in the middle is not kept.
     """
-    head = f"POST /imports?file=a.csv HTTP/1.1\r\nHost: x\r\nCookie: example_user={ada.cookies['example_user']}\r\n"
     before = example.uploads
-    with socket.create_connection(("127.0.0.1", example.nodes[0].port)) as connection:
-        connection.sendall(f"{head}Content-Length: 1000\r\n\r\na".encode())
-        await until(lambda: len(example.uploads) > len(before))
+    lines = [
+        "POST /socket/imports HTTP/1.1",
+        "Host: x",
+        "Origin: http://x",
+        f"Content-Type: {FORM['Content-Type']}",
+        f"Cookie: example_user={ada.cookies['example_user']}",
+        "Content-Length: 3000000",
+        "Expect: 100-continue",
+    ]
+    node = example.nodes[0]
+    since = len(node.log)
+    with socket.create_connection(("127.0.0.1", node.port)) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert b" 100 " in connection.recv(100)
+        connection.sendall(HEAD + bytes(2 * MIB))
 
-    await until(lambda: before == example.uploads)
+    node.wait_for("request broken off by its client", since=since)
+    assert not [line for line in node.log[since:] if "Traceback" in line]
+    assert before == example.uploads
 
 
 def test_worker_stopped(example: Example, ada: httpx2.Client) -> None:
     """
-    An import whose worker is stopped in the middle is run again, by the next worker, to its end. What it has told once
-    is not told again.
+    An import whose worker is stopped in the middle is run again, by the next worker, to its end. Each state is told
+    once and in order.
     """
     at_once = {**example.env, "REMAP_SIGTERM": "SIGQUIT", "EXAMPLE_STOP_SECONDS": "0"}
     sample = "".join(read_sample()).encode()
@@ -137,26 +183,27 @@ def test_worker_stopped(example: Example, ada: httpx2.Client) -> None:
     address, origin = f"ws://127.0.0.1:{example.nodes[1].port}/socket", Origin(example.nodes[1].url)
     with connect(address, origin=origin, additional_headers=cookie, legacy=True) as device:
         with worker(at_once) as first:
-            ada.post("/imports?file=a.csv", content=sample * 2).raise_for_status()
-            told = [*_received_until(device, lambda report: report["percent"] > 0)]
+            id = ada.post("/socket/imports", files=form(sample)).headers["X-Job-Id"]
+            told = [*_told_until(device, id, lambda job: job["percent"])]
             first.process.terminate()
             first.process.wait()
         with worker(at_once):
-            told += _received_until(device, lambda report: report["state"] == "done")
+            told += _told_until(device, id, lambda job: job["state"] == "succeeded")
 
-    rows = 2 * sample.count(b"\n") - 1
-    assert 1 == [report["percent"] for report in told].count(0)
-    assert rows == told[-1]["stored"] + told[-1]["rejected"]
+    states = [state for state, _ in groupby(job["state"] for job in told) if state != "waiting"]
+    assert ["queued", "started", "requeued", "started", "succeeded"] == states
+    result = told[-1]["result"]
+    assert sample.count(b"\n") - 1 == result["stored"] + result["rejected"]
     assert [] == example.uploads
 
 
-def _received_until(device: ClientConnection, is_last: Callable[[Any], bool]) -> Iterator[Any]:
-    """Return what an import tells, up to the report that *is_last*."""
+def _told_until(device: ClientConnection, id: str, is_last: Callable[[Any], bool]) -> Iterator[Any]:
+    """Return what is told of a job, up to what *is_last*."""
     while True:
-        report = json.loads(device.recv(PATIENCE)).get("import")
-        if report:
-            yield report
-            if is_last(report):
+        job = json.loads(device.recv(PATIENCE)).get("job")
+        if job and job["id"] == id:
+            yield job
+            if is_last(job):
                 return
 
 
@@ -173,7 +220,7 @@ def test_no_broker(example: Example, broker: EmbeddedRedis, ada: httpx2.Client, 
         broker.process.kill()
         broker.process.wait()
     try:
-        answer = ada.post("/imports?file=a.csv", content=b"a")
+        answer = ada.post("/socket/imports", files=form(b"a"))
     finally:
         broker.process.send_signal(signal.SIGCONT)
 
