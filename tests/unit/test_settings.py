@@ -39,6 +39,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "offline_grace": ("0", 0.0),
     "recovery_messages": ("32", 32),
     "recovery_seconds": ("60", 60.0),
+    "job_seconds": ("60", 60.0),
     "debug": ("true", True),
 }
 
