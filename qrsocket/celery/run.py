@@ -121,8 +121,8 @@ class Run:
         self.is_told, self.is_muted = True, advanced.answer is not Answer.OK
         if not self.is_muted:
             self.fence = advanced.fence
-        # Cancelled while it waited.
-        self.is_cancelled = self.is_muted and (advanced.job or {}).get("state") == State.CANCELLED
+        if self.is_muted and (advanced.job or {}).get("state") == State.CANCELLED:
+            self.is_cancelled = True  # while it waited
 
 
 def in_utf8(text: object) -> str:
