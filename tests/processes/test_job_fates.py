@@ -150,7 +150,7 @@ async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: Embedde
         }
         refused = stage.start(fates.refuse)
         expired = stage.start(fates.succeed, expires=0.001)
-        revoked = await _revoke_first(stage)
+        revoked = await _revoke_first(stage, running)
         expected |= {refused: ["queued", "started", "failed"]}
         expected |= {expired: ["queued", "cancelled"], revoked: ["queued", "cancelled"]}
         if stage.pool == "prefork":
@@ -264,9 +264,10 @@ def _progress(stage: Stage, job: str) -> list[dict[str, Any]]:
     return [told for told in stage.told[job] if told["state"] == "started" and "done" in told]
 
 
-async def _revoke_first(stage: Stage) -> str:
-    id = uuid4().hex
-    assert await asyncio.to_thread(shapes.app.control.revoke, id, reply=True, timeout=PATIENCE, limit=1)
+async def _revoke_first(stage: Stage, running: Running) -> str:
+    id, worker = uuid4().hex, running.wait_for(r"(\S+@\S+) ready\.")[1]  # others of this broker answer, too
+    options = {"reply": True, "timeout": PATIENCE, "destination": [worker]}
+    assert await asyncio.to_thread(lambda: shapes.app.control.revoke(id, **options))
     return stage.start(fates.succeed, task_id=id)
 
 
