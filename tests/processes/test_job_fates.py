@@ -265,9 +265,15 @@ def _progress(stage: Stage, job: str) -> list[dict[str, Any]]:
 
 
 async def _revoke_first(stage: Stage, running: Running) -> str:
-    id, worker = uuid4().hex, running.wait_for(r"(\S+@\S+) ready\.")[1]  # others of this broker answer, too
-    options = {"reply": True, "timeout": PATIENCE, "destination": [worker]}
-    assert await asyncio.to_thread(lambda: shapes.app.control.revoke(id, **options))
+    worker = running.wait_for(r"(\S+@\S+) ready\.")[1]  # others of this broker answer, too
+    control, id = shapes.app.control, uuid4().hex
+
+    def revoke() -> list[Any] | None:
+        while not control.ping(destination=[worker], timeout=0.2):
+            pass  # on gevent it is ready before it takes orders
+        return control.revoke(id, reply=True, timeout=PATIENCE, destination=[worker])
+
+    assert await asyncio.to_thread(revoke)
     return stage.start(fates.succeed, task_id=id)
 
 
