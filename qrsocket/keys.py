@@ -1,12 +1,23 @@
 """The names of all keys and channels in Redis, and nothing else knows them."""
 
+import re
 from binascii import crc_hqx
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 from qrsocket.audience import Audience
 from qrsocket.settings import Settings
+
+TASK_ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
+
+
+def fit(task_id: str) -> str:
+    """Return *task_id* or, where the caller of a task chose one that is long or odd, a digest of it."""
+    if TASK_ID.fullmatch(task_id):
+        return task_id
+    return blake2b(task_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 MARK = "__qrsocket__"
 MOST_IN_A_RESULT = 64 * 1024
-# More replacements of a task than anybody makes.
+# More than any task is retried: one that takes the place of another comes after all retries of that.
 MOST_RETRIES = 1_000_000
 
 

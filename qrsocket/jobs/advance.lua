@@ -61,10 +61,10 @@ function events.started()
   end
   leave_line(job)
   change(job, {
-    run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn, attempt = said.attempt,
-    is_late = said.is_late and 1 or 0, window_ms = said.window_ms, started_at = clock(), state = 'started',
-    worker = said.worker or false, ended_at = false, expires = false, done = said.done or false, total = said.total or false,
-    message = said.message or false,
+    run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn,
+    attempt = said.attempt, is_late = said.is_late and 1 or 0, window_ms = said.window_ms,
+    worker = said.worker or false, started_at = clock(), state = 'started', ended_at = false, expires = false,
+    done = said.done or false, total = said.total or false, message = said.message or false,
   })
   if is_forgotten then change(job, {chunks = said.chunks}) end
   decide_in(job, terms.lease_ms)

@@ -1,19 +1,16 @@
 """The jobs in Redis, each in the hands of its owner: every operation on them, as a `Call`."""
 
-import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from qrsocket.audience import Audience
-from qrsocket.keys import Keys
+from qrsocket.keys import Keys, fit
 from qrsocket.roundtrip import Call, Script, Word, script_call
 from qrsocket.settings import Settings
 
-ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
 # One call with 100 jobs holds Redis up for about 2 ms.
 REAP_BATCH = 100
 # Of what a job writes, so much is kept.
@@ -61,9 +58,7 @@ class JobKey(NamedTuple):
 
     @staticmethod
     def of(owner: Audience, task_id: str) -> "JobKey":
-        if ID.fullmatch(task_id):
-            return JobKey(owner, task_id)
-        return JobKey(owner, blake2b(task_id.encode(errors="surrogatepass"), digest_size=16).hexdigest())
+        return JobKey(owner, fit(task_id))
 
 
 class Advanced(NamedTuple):

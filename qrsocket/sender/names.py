@@ -11,11 +11,11 @@ from uuid import uuid4
 from qrsocket.audience import Audience
 from qrsocket.context import TaskRun
 from qrsocket.fanout.publish import REMEMBER
+from qrsocket.keys import fit
 from qrsocket.message import Message
 
 MAX_ID_BYTES = 200
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-TASK_ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
 
 
 class Named(NamedTuple):
@@ -54,7 +54,7 @@ def name(message: Message, audiences: Sequence[Audience], given: str | None, tas
         audiences = sorted(audiences)
         # The number alone would lose messages: a task that is run again, and takes another path since the world has
         # changed, sends as its n-th what it has not sent before. By the digest that is another message.
-        id = f"{_fit(task_run.task_id)}:{next(task_run.numbers)}:{_digest(audiences, message)}"
+        id = f"{fit(task_run.task_id)}:{next(task_run.numbers)}:{_digest(audiences, message)}"
         return Named(id, id, audiences, remember)
     id = next(_new_ids)
     return Named(id, id, audiences, remember)
@@ -78,13 +78,6 @@ def _digest(audiences: Sequence[Audience], message: Message | None = None) -> st
         digest.update(f"\n{message.kind}\n".encode())
         digest.update(message.payload)
     return digest.hexdigest()
-
-
-def _fit(task_id: str) -> str:
-    """Return *task_id*, or where the caller of a task chose one that is long or odd, a digest of it."""
-    if TASK_ID.fullmatch(task_id):
-        return task_id
-    return blake2b(task_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _ids_of_this_process() -> Iterator[str]:

@@ -7,13 +7,12 @@ from pydantic import BaseModel, Field
 
 from qrsocket import clients
 from qrsocket.audience import Audience
-from qrsocket.errors import InvalidJson, SocketError, Unavailable
+from qrsocket.errors import SocketError, Unavailable
 from qrsocket.jobs.table import JobKey, Jobs, State
 from qrsocket.keys import Keyspace
-from qrsocket.message import decode_json
 from qrsocket.roundtrip import arun
 from qrsocket.server.connection import Connection
-from qrsocket.server.wire import MAX_OFFSET, MAX_REQUEST_ID
+from qrsocket.server.wire import MAX_OFFSET, Inbound
 from qrsocket.settings import Settings
 
 NO_SUCH_JOB = "No such job"
@@ -77,14 +76,14 @@ class JobDesk:
         return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
 
 
-async def answer(control: str, fields: dict[str, Any], connection: Connection, settings: Settings) -> None:
+async def answer(inbound: Inbound, connection: Connection, settings: Settings) -> None:
     """
     Do what a client asks about its jobs, and answer it.
 
     Raises:
         SocketError: It cannot be done.
     """
-    id, after = fields.get("job", ""), fields.get("after", 0)
+    control, id, after = inbound.control, inbound.fields.get("job", ""), inbound.fields.get("after", 0)
     if not isinstance(id, str) or type(after) is not int or not 0 <= after <= MAX_OFFSET:
         raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
     desk = JobDesk(settings, connection.audience)
@@ -96,7 +95,7 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
         if job is None:
             raise SocketError(NO_SUCH_JOB)
         if control == "cancel":
-            connection.tell("job", job=job, request=request_in(fields))
+            connection.tell("job", job=job, request=inbound.request)
             return
         async for piece in desk.pieces(id, after):
             await connection.wait_written()
@@ -105,18 +104,3 @@ async def answer(control: str, fields: dict[str, Any], connection: Connection, s
             connection.tell("chunk", chunk=piece)
     except Unavailable:
         raise SocketError("Try again later") from None
-
-
-def read_fields(payload: str | bytes, settings: Settings) -> dict[str, Any]:
-    """Read the JSON object of a control frame; {} if it is none, so that what is missing is told."""
-    try:
-        fields = decode_json(payload or "{}", max_depth=settings.max_json_depth)
-    except InvalidJson:
-        return {}
-    return fields if isinstance(fields, dict) else {}
-
-
-def request_in(fields: dict[str, Any]) -> str | None:
-    """Return the client's own id of what it asks, if it gave one."""
-    request = fields.get("request")
-    return request if isinstance(request, str) and len(request) <= MAX_REQUEST_ID else None

@@ -32,7 +32,7 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
-from qrsocket.server.jobs import JobDesk, answer, read_fields, request_in
+from qrsocket.server.jobs import JobDesk, answer
 from qrsocket.server.limits import TokenBucket, tune_server
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
@@ -290,26 +290,16 @@ class Session:
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
             return
         self._unfinished += 1
-        handling = self._handle(inbound) if inbound.control is None else self._answer(inbound.control, inbound.payload)
-        self._handling.create_task(handling, name=f"handle {self._connection.id}")
-
-    async def _answer(self, control: str, payload: str | bytes) -> None:
-        """Do what the client asks of us."""
-        request_id, fields = next(self._request_ids), read_fields(payload, self._settings)
-        try:
-            async with self._asking:
-                await answer(control, fields, self._connection, self._settings)
-        except BaseException as error:
-            raise_if_ending(error)
-            text = error_text(error, request_id, debug=self._settings.debug)
-            self._answer_error(text, request_in(fields))
-        finally:
-            self._unfinished -= 1
+        self._handling.create_task(self._handle(inbound), name=f"handle {self._connection.id}")
 
     async def _handle(self, inbound: Inbound) -> None:
         request_id = next(self._request_ids)
         try:
             # Waited for here, and not where messages are read: there, pongs and the close would wait too.
+            if inbound.control is not None:
+                async with self._asking:
+                    await answer(inbound, self._connection, self._settings)
+                return
             async with self._in_flight:
                 handler = self._handler_for(inbound.payload)
                 with running_for(self._context()):

@@ -11,13 +11,13 @@ a body, so that a client knows where it is and what it may have missed:
     <request id>\\n<payload>   from the client: a message; the id, which may be empty, comes back in its error
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
 
 from qrsocket.errors import InvalidJson, SocketError
-from qrsocket.message import Kind, Message, decode_json
+from qrsocket.message import MAX_JSON_DEPTH, Kind, Message, decode_json
 from qrsocket.position import Position
 
 VERSION_1 = "qrsocket.v1"
@@ -52,12 +52,13 @@ class Inbound:
 
     Attributes:
         request: The client's own id of it, if it gave one.
-        control: What it asks of us, and not of the application; the payload is JSON then.
+        control: What it asks of us, and not of the application, with these fields.
     """
 
     payload: str | bytes
     request: str | None = None
     control: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 class Wire(Protocol):
@@ -117,7 +118,10 @@ class Version1:
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)
         if header[1:] in CONTROLS and header[0] == "!":
-            return Inbound(payload, control=header[1:])
+            fields = _fields(header, payload or "{}")
+            request = fields.get("request")
+            is_fit = isinstance(request, str) and len(request) <= MAX_REQUEST_ID
+            return Inbound(payload, request if is_fit else None, header[1:], fields)
         if header.startswith("!"):
             raise SocketError(f"{header[:MAX_REQUEST_ID]} is not expected here: !hello is the first frame, or none")
         if len(header) > MAX_REQUEST_ID:
@@ -142,13 +146,18 @@ def read_hello(frame: str | bytes, *, max_depth: int) -> Hello | None:
     """
     if not isinstance(frame, str) or not frame.startswith("!hello\n"):
         return None
-    try:
-        fields = decode_json(frame.partition("\n")[2], max_depth=max_depth)
-    except InvalidJson as error:
-        raise SocketError(f"!hello: {error}") from None
-    if not isinstance(fields, dict):
-        raise SocketError("!hello: an object is expected")
+    fields = _fields("!hello", frame.partition("\n")[2], max_depth)
     return Hello(_since(fields), fields.get("auth"))
+
+
+def _fields(header: str, body: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> dict[str, Any]:
+    try:
+        fields = decode_json(body, max_depth=max_depth)
+    except InvalidJson as error:
+        raise SocketError(f"{header}: {error}") from None
+    if not isinstance(fields, dict):
+        raise SocketError(f"{header}: an object is expected")
+    return fields
 
 
 def _since(fields: dict[str, Any]) -> Position | None:

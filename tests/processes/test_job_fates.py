@@ -15,10 +15,12 @@ from redis import Redis
 
 from qrsocket.context import Context, running_for
 from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.keys import Keyspace
+from qrsocket.settings import get_settings
 from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
-from tests.conftest import Configure
+from tests.conftest import Configure, until
 from tests.processes import fates, shapes
 from tests.running import Running, worker
 
@@ -200,7 +202,7 @@ async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
 @pytest.mark.parametrize("pool_name", ["prefork", "gevent"], indirect=True)
 @pytest.mark.parametrize("is_late", [False], ids=["early"], indirect=True)
 @pytest.mark.timeout(120)
-async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedis) -> None:
+async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedis, redis: Redis) -> None:
     """
     A job that writes as fast as it can is not taken for dead for it, nor is its neighbour; both can be cancelled.
     """
@@ -209,7 +211,9 @@ async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedi
         neighbour = stage.start(fates.look_often, args=("neighbour",))
         await stage.noted("begun", "run")
         await stage.noted("begun", "neighbour")
-        await asyncio.sleep(2 * LEASE)  # no event says that nothing happens
+        due, member = Keyspace.of(get_settings()).shards[0].due, f"{writing} u:alice"
+        first_end = redis.zscore(due, member)
+        await until(lambda: redis.zscore(due, member) > first_end + 1000 * LEASE, timeout=4 * LEASE)
         await stage.cancel(neighbour)
         stage.notebook.rpush("go on:run", "please")
         await stage.over(writing, neighbour)
