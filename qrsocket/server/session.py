@@ -1,7 +1,7 @@
 """
 The life of one connection, from the handshake to the close. Read this first.
 
-    shake hands (handshake) → a place in Redis (keeper) → accept
+    shake hands (handshake) → a place in Redis (place) → accept
     → what is sent to its user is written (relay → hub → connection)
     → what it sends is handled (inbound), the first message by `authenticate` if the user is not known
     → close: the place is given up at once, handlers that still run may finish
@@ -22,18 +22,17 @@ from pydantic_core import to_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket import audience
-from qrsocket.audience import Audience, User
+from qrsocket.audience import User
 from qrsocket.context import Context, running_for
-from qrsocket.errors import CloseCode, NotAuthenticated, SocketError, Unavailable
-from qrsocket.position import Missed, Position
-from qrsocket.presence.table import Attach
+from qrsocket.errors import CloseCode, NotAuthenticated, SocketError
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
-from qrsocket.server.jobs import JobDesk, answer
+from qrsocket.server.jobs import answer
 from qrsocket.server.limits import TokenBucket, tune_server
+from qrsocket.server.place import Place
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
 
@@ -82,7 +81,7 @@ class Session:
         self._connection = Connection(id, websocket, self._wire, belongs_to, node.settings)
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
         self._user, self._handling = user, handling
-        self._has_place = False
+        self._place = Place(self._connection, node)
         self._unfinished = 0
         self._request_ids = (f"{id}.{number}" for number in count(1))
         now = time.monotonic()
@@ -98,7 +97,7 @@ class Session:
     async def open(self) -> None:
         """Take a place in Redis, then accept: a plain client that sees its socket open can be sent to already."""
         if self._connection.closing is None and self._wire is PLAIN:
-            await self._take_place()
+            await self._place.take(self._user)
         tune_server(self._websocket, self._settings)
         try:
             with query_unlogged(self._websocket):
@@ -117,7 +116,7 @@ class Session:
         try:
             await self._connection.wait_closed()
             # Both at once: who is sent to from now on is not here.
-            await asyncio.gather(self._give_up_place(), self._connection.finish(writer))
+            await asyncio.gather(self._place.give_up(), self._connection.finish(writer))
         finally:
             reader.cancel()
             writer.cancel()
@@ -125,49 +124,12 @@ class Session:
 
     async def leave(self) -> None:
         """Leave nothing behind, whatever has ended the session."""
-        await self._give_up_place()
+        await self._place.give_up()
         code, reason = self._connection.closing or (CloseCode.INTERNAL_ERROR, "")
         logger.info(
             "socket closed",
             extra={"connection": self._connection.id, "user": self._user, "code": int(code), "reason": reason},
         )
-
-    async def _give_up_place(self) -> None:
-        if not self._has_place:
-            return
-        self._has_place = False
-        self._node.hub.remove(self._connection)
-        with suppress(Unavailable):  # the node tells Redis when it is back
-            await self._node.keeper.settle(self._connection.audience)
-
-    async def _take_place(self, since: Position | None = None) -> None:
-        connection = self._connection
-        self._node.hub.add(connection)
-        self._has_place = True
-        try:
-            placed = await self._node.keeper.settle(connection.audience, since)
-            # After it has its place, so that whatever happens to them from now on is told.
-            jobs = await JobDesk(self._settings, connection.audience).listed() if self._is_told_of_jobs else []
-        except Unavailable:
-            connection.close(CloseCode.OVERLOADED, "try again later")
-        else:
-            if placed.status is Attach.LIMIT:
-                connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
-            elif placed.missed is not None and connection.closing is None:
-                self._begin(placed.missed, since, jobs)
-        if connection.closing is not None:
-            self._node.hub.remove(connection)
-
-    @property
-    def _is_told_of_jobs(self) -> bool:
-        return self._wire is not PLAIN and self._user is not None
-
-    def _begin(self, missed: Missed, since: Position | None, jobs: list[dict[str, Any]]) -> None:
-        is_recovered = since is not None and missed.is_whole
-        start = since if since is not None and is_recovered else missed.start
-        about = {"connection": self._connection.id, "user": self._user, "recovered": is_recovered}
-        self._connection.tell_ready(**about, **start._asdict(), jobs=jobs)
-        self._node.hub.begin(self._connection, missed)
 
     async def _bind(self, user: str) -> None:
         """Make *user* the user of this connection, from now on. Called by `await authenticated(user)`, too."""
@@ -179,19 +141,12 @@ class Session:
         self._user = user
         if self._connection.closing is not None:
             return  # it is leaving: what takes a place now would keep it for ever
-        before = self._connection.audience
-        if not self._has_place:
+        if not self._place.is_taken:
             self._connection.audience = audience.of_user(user)
             return
-        self._node.keeper.doubt(before)
-        self._node.hub.move(self._connection, audience.of_user(user))
+        moving = self._place.move(user)
         # On its own: the handler that asked for it may run out of time, and the connection must not be left half-way.
-        await asyncio.shield(self._handling.create_task(self._move_from(before), name=f"move {self._connection.id}"))
-
-    async def _move_from(self, before: Audience) -> None:
-        await self._take_place()
-        with suppress(Unavailable):
-            await self._node.keeper.settle(before)
+        await asyncio.shield(self._handling.create_task(moving, name=f"move {self._connection.id}"))
 
     async def _read(self) -> None:
         try:
@@ -224,7 +179,7 @@ class Session:
             frame = None
         if self._connection.closing is None:
             # Only a user comes back: a connection without one is another each time.
-            await self._take_place(hello.since if hello and self._user is not None else None)
+            await self._place.take(self._user, hello.since if hello and self._user is not None else None)
         if hello is None and frame is not None and self._connection.closing is None:
             self._start_handling(frame)
 
