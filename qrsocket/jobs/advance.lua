@@ -57,7 +57,7 @@ function events.started()
     return reply('OVER')
   end
   if job.state == 'started' then -- and nobody has said how that ended
-    enter(job, said.turn > tonumber(job.turn) and 'retrying' or 'requeued')
+    enter(job, said.attempt > tonumber(job.attempt) and 'retrying' or 'requeued')
   end
   leave_line(job)
   change(job, {

@@ -113,6 +113,16 @@ def test_only_the_last_run_counts(scene: Scene) -> None:
     assert ["queued", "started", "requeued", "started", "succeeded"] == scene.kept()
 
 
+def test_a_replacement_is_no_retry(scene: Scene) -> None:
+    """
+    A task that takes the place of one, and begins before the word that it was queued, was queued again, not retried.
+    """
+    scene.say("started", run="r1")
+    scene.say("started", run="r2", turn=1_000_000, attempt=1)
+
+    assert ["queued", "started", "requeued", "started"] == scene.kept()
+
+
 def test_a_retry_ends_the_attempt_before(scene: Scene) -> None:
     """
     Once an attempt has queued the next, its own end is none; a message of it that comes late begins nothing.
