@@ -8,6 +8,8 @@ from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.processes.shapes import app
 from tests.running import Running, worker
 
+app.finalize()  # here, and not by whichever thread or signal is the first to ask for its tasks
+
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[EmbeddedRedis]:
