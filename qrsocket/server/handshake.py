@@ -15,12 +15,14 @@ from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidUserId, SocketError
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.limits import mark_refused
-from qrsocket.server.parameters import Function
+from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PARAMETERS = frozenset({"request", "cookies", "headers", "query", "client", "token"})
+ON_CONNECT = Kind(
+    "on_connect", frozenset({"request", "cookies", "headers", "query", "client", "token", "subprotocols"})
+)
 DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 

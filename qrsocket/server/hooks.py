@@ -3,17 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
+
+from starlette.requests import HTTPConnection
 
 from qrsocket import audience
 from qrsocket.context import Context, running_for
 from qrsocket.presence.table import Edge
 from qrsocket.server.inbound import raise_if_ending
-from qrsocket.server.parameters import Function
+from qrsocket.server.parameters import Function, Kind
 
 logger = logging.getLogger(__name__)
 
 # Fewer than the 40 threads that anyio runs at once, so that `def` hooks leave some to message handlers.
 HOOKS_AT_ONCE = 20
+
+PARAMETERS = frozenset({"user_id", "event_id", "attempt"})
+ON_ONLINE = Kind("on_online", PARAMETERS, has_connection=False)
+ON_OFFLINE = Kind("on_offline", PARAMETERS, has_connection=False)
 
 
 class Hooks:
@@ -22,10 +29,15 @@ class Hooks:
         online, offline: Of every router of the application; each runs for every edge.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, app: Any = None) -> None:
+        """
+        Args:
+            app: The application, whose `dependency_overrides` count for what hooks depend on.
+        """
         self.online: list[Function] = []
         self.offline: list[Function] = []
         self._timeout = timeout
+        self._nobody = HTTPConnection({"type": "http", "app": app, "path": "", "query_string": b"", "headers": []})
         self._at_once = asyncio.Semaphore(HOOKS_AT_ONCE)
 
     def add(self, online: Iterable[Function], offline: Iterable[Function]) -> None:
@@ -53,7 +65,8 @@ class Hooks:
         try:
             with running_for(Context(user=user)):
                 async with asyncio.timeout(self._timeout):
-                    await hook({"user_id": user, "event_id": edge.id, "attempt": edge.attempt})
+                    values = {"user_id": user, "event_id": edge.id, "attempt": edge.attempt}
+                    await hook(values, self._nobody)
         except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
             raise_if_ending(error)
             logger.exception("hook failed", extra={"hook": hook.name, "user": user})

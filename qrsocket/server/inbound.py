@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from qrsocket.audience import User
 from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
 from qrsocket.message import decode_json
-from qrsocket.server.parameters import Function
+from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 MessageType: TypeAlias = Literal["json", "string", "text", "binary"]
 MOST_ERRORS_READ, MOST_ERRORS_TOLD = 100, 5
 PARAMETERS = frozenset({"data", "connection", "request_id", "user", "request"})
+ON_MESSAGE, AUTHENTICATE = Kind("on_message", PARAMETERS), Kind("authenticate", PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,12 @@ class SocketRequest:
 class MessageHandler:
     """A handler of messages, with the way to decode them."""
 
-    def __init__(self, call: Callable[..., Any], type: MessageType, timeout: float | None, *, path: str) -> None:
+    def __init__(
+        self, call: Callable[..., Any], type: MessageType, timeout: float | None, kind: Kind = ON_MESSAGE
+    ) -> None:
         if type not in ("json", "string", "text", "binary"):
             raise ValueError(f'type must be "json", "string", "text" or "binary", not {type!r}')
-        self.function = Function(call, PARAMETERS, path=path)
+        self.function = Function(call, kind)
         self.type: MessageType = type
         self._timeout = timeout
         data = self.function.parameters.get("data")

@@ -1,51 +1,79 @@
-"""A function of the application, called with what it asks for by name."""
+"""A function of the application, called with what it asks for: ours by name, and the rest from FastAPI."""
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ForwardRef, NoReturn, get_args, get_origin
 
 import anyio.to_thread
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant, get_typed_signature, solve_dependencies
+from fastapi.params import Body, Param
+from fastapi.params import Depends as Dependency
+from fastapi.security import SecurityScopes
+from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection, Request
-from starlette.websockets import WebSocket
+from starlette.responses import Response
+from starlette.types import Message as Event
+from starlette.types import Scope
+from starlette.websockets import WebSocket, WebSocketState
 
 from qrsocket.errors import SocketError
+
+MARKERS = (Dependency, Param, Body)
+# FastAPI gives these by their type, whatever the parameter is called.
+GIVEN_BY_TYPE = (HTTPConnection, Response, BackgroundTasks, SecurityScopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """
+    A kind of handler.
+
+    Attributes:
+        name: What it is registered with.
+        ours: The parameters that it gets from us, by name.
+        has_connection: Whether there is a connection that FastAPI can read path, query, headers and cookies from.
+    """
+
+    name: str
+    ours: frozenset[str]
+    has_connection: bool = True
 
 
 class Function:
     """
     A handler or hook of the application.
 
-    It gets what is ours by name; what else it asks for (`Depends`, path, query, header, cookie) FastAPI solves, and
-    closes when the call ends.
+    A parameter with one of our names is ours, unless FastAPI says what it is: a marker (`Depends`, `Security`, `Query`,
+    `Header`, `Cookie`, `Path`) or a type (`Request`, `WebSocket`, `HTTPConnection`, `SecurityScopes`). All others
+    FastAPI solves for each call, and closes when the call ends.
     """
 
-    def __init__(self, call: Callable[..., Any], ours: frozenset[str], *, path: str) -> None:
+    def __init__(self, call: Callable[..., Any], kind: Kind) -> None:
         """
-        Args:
-            ours: Names of the parameters that `__call__` will be given.
-            path: The route's, whose parameters the function may ask for.
-
         Raises:
             TypeError: The function asks for something that neither we nor FastAPI can give.
         """
-        self.call = call
+        self.call, self._kind = call, kind
         self.name = getattr(call, "__qualname__", repr(call))
-        signature = get_typed_signature(call)
-        self.parameters = {name: part for name, part in signature.parameters.items() if name in ours}
+        parameters = typed_parameters(call, self.name)
+        self.parameters = {
+            name: part for name, part in parameters.items() if name in kind.ours and not _is_of_fastapi(part)
+        }
         self._is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
-        others = [part for name, part in signature.parameters.items() if name not in ours]
-        self._dependant = _solved_by_fastapi(others, path) if others else None
-        if self._dependant is not None and self._dependant.body_params:
-            wanted = ", ".join(field.name for field in self._dependant.body_params)
-            raise TypeError(f"{self.name} asks for {wanted}: it may ask for {', '.join(sorted(ours))}, or use Depends")
+        self._others = [part for name, part in parameters.items() if name not in self.parameters]
+        self._reads_as: type[Request] | type[WebSocket] = Request
+        self._dependant = lru_cache(self._dependant_below)
+        if self._others:
+            self._reads_as = _checked(self._dependant(()), self.name, kind)
 
-    async def __call__(self, ours: Mapping[str, Any], connection: HTTPConnection | None = None) -> Any:
+    async def __call__(self, ours: Mapping[str, Any], connection: HTTPConnection) -> Any:
         """
         Call it and wait; a plain `def` runs in a thread.
 
@@ -54,11 +82,10 @@ class Function:
             connection: What FastAPI reads path, query, headers and cookies from.
         """
         values = {name: ours[name] for name in self.parameters}
-        if self._dependant is None or connection is None:
+        if not self._others:
             return await self._run(values)
         async with AsyncExitStack() as stack:
-            solved = await _solve(self._dependant, connection, stack)
-            return await self._run(values | solved)
+            return await self._run(values | await self._solved(connection, stack))
 
     async def _run(self, values: dict[str, Any]) -> Any:
         if self._is_async:
@@ -70,32 +97,122 @@ class Function:
         )
         return await asyncio.shield(running)
 
+    def _dependant_below(self, path_parameters: tuple[str, ...]) -> Dependant:
+        """
+        Args:
+            path_parameters: Of the route, which are known when it is asked for: `include_router(prefix=…)` adds some.
+        """
 
-def _solved_by_fastapi(parameters: list[inspect.Parameter], path: str) -> Dependant:
-    def others(**_values: Any) -> None: ...
+        def others(**_values: Any) -> None: ...
 
-    keyword_only = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in parameters]
-    others.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-    return get_dependant(path=path, call=others)
+        keyword_only = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in self._others]
+        others.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+        return get_dependant(path="".join(f"/{{{name}}}" for name in path_parameters), call=others)
+
+    async def _solved(self, connection: HTTPConnection, stack: AsyncExitStack) -> dict[str, Any]:
+        # FastAPI closes what it opened with the stacks in the scope. The connection's own would keep it until the
+        # socket closes, so each call gets a scope of its own.
+        scope = {**connection.scope, "fastapi_inner_astack": stack, "fastapi_function_astack": stack}
+        solved = await solve_dependencies(
+            request=_readable(scope, self._reads_as),
+            dependant=self._dependant(tuple(sorted(connection.path_params))),
+            dependency_overrides_provider=scope.get("app"),
+            async_exit_stack=stack,
+            embed_body_fields=False,
+        )
+        if solved.errors:
+            wrong = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in solved.errors)
+            raise SocketError(f"Invalid request: {wrong}")
+        return solved.values
 
 
-async def _solve(dependant: Dependant, connection: HTTPConnection, stack: AsyncExitStack) -> dict[str, Any]:
-    # FastAPI closes what it opened with the stacks in the scope. The connection's own would keep it until the socket
-    # closes, so each call gets a scope of its own.
-    scope = {**connection.scope, "fastapi_inner_astack": stack, "fastapi_function_astack": stack}
-    request: Request | WebSocket
-    if isinstance(connection, WebSocket):
-        request = WebSocket(scope, connection.receive, connection.send)
-    else:
-        request = Request(scope)
-    solved = await solve_dependencies(
-        request=request,
-        dependant=dependant,
-        dependency_overrides_provider=scope.get("app"),
-        async_exit_stack=stack,
-        embed_body_fields=False,
-    )
-    if solved.errors:
-        wrong = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in solved.errors)
-        raise SocketError(f"Invalid request: {wrong}")
-    return solved.values
+def typed_parameters(function: Callable[..., Any], name: str) -> dict[str, inspect.Parameter]:
+    """
+    Return the parameters of *function*, with annotations that are no strings any more.
+
+    Raises:
+        TypeError: An annotation cannot be read, and so nobody knows what the parameter is; or a parameter has no name.
+    """
+    parameters = dict(get_typed_signature(function).parameters)
+    for part in parameters.values():
+        if part.kind not in (part.KEYWORD_ONLY, part.POSITIONAL_OR_KEYWORD):
+            raise TypeError(
+                f"{name} takes {str(part).partition(':')[0]}: its parameters must have names that may be given. "
+                "If a decorator hides them, use functools.wraps in it"
+            )
+        if isinstance(part.annotation, str | ForwardRef):
+            text = part.annotation if isinstance(part.annotation, str) else part.annotation.__forward_arg__
+            raise TypeError(
+                f"{name}: the annotation {text!r} of {part.name} cannot be read when the program runs: import what it "
+                "names outside of `if TYPE_CHECKING`"
+            )
+    return parameters
+
+
+def _is_of_fastapi(parameter: inspect.Parameter) -> bool:
+    annotation = getattr(parameter.annotation, "__value__", parameter.annotation)  # of a `type` statement
+    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+    is_marked = any(isinstance(note, MARKERS) for note in (*notes, parameter.default))
+    return is_marked or (isinstance(kind, type) and issubclass(kind, GIVEN_BY_TYPE))
+
+
+def _checked(dependant: Dependant, name: str, kind: Kind) -> type[Request] | type[WebSocket]:
+    """
+    Return as what the function and its dependencies read the connection.
+
+    Raises:
+        TypeError: They ask for something that there is not.
+    """
+
+    def refuse(what: str, advice: str) -> NoReturn:
+        raise TypeError(f"{name} asks for {what}: {advice}")
+
+    may_ask_for = f"it may ask for {', '.join(sorted(kind.ours))} without a marker of FastAPI's, or use Depends"
+    wanted: set[type[Request] | type[WebSocket]] = set()
+    for part in _tree(dependant):
+        if part.body_params:
+            names = ", ".join(field.name for field in part.body_params)
+            refuse(names, f"{may_ask_for}. {kind.name} has no body for FastAPI to read")
+        if part.response_param_name:
+            refuse("a Response", "there is no HTTP response here, and what is set on it would be lost")
+        if part.background_tasks_param_name:
+            refuse("BackgroundTasks", "nothing runs them here. Await what is to be done, or queue a task")
+        if not kind.has_connection and (reads := _reads_of(part)):
+            refuse(", ".join(reads), f"{may_ask_for}. {kind.name} has no connection for FastAPI to read")
+        wanted |= {Request} if part.request_param_name else set()
+        wanted |= {WebSocket} if part.websocket_param_name else set()
+    if len(wanted) > 1:
+        refuse(
+            "both a Request and a WebSocket", "take one of them, or starlette.requests.HTTPConnection in both places"
+        )
+    return wanted.pop() if wanted else Request
+
+
+def _tree(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for part in dependant.dependencies:
+        yield from _tree(part)
+
+
+def _reads_of(dependant: Dependant) -> list[str]:
+    fields = (dependant.path_params, dependant.query_params, dependant.header_params, dependant.cookie_params)
+    names = [field.name for part in fields for field in part]
+    by_type = (dependant.request_param_name, dependant.websocket_param_name, dependant.http_connection_param_name)
+    return [*names, *filter(None, by_type)]
+
+
+def _readable(scope: Scope, kind: type[Request] | type[WebSocket]) -> Request | WebSocket:
+    """Return a connection to read from, and nothing else: sending and receiving are ours."""
+    if kind is Request:
+        return Request({**scope, "type": "http", "method": scope.get("method", "GET")}, _receive_nothing)
+    websocket = WebSocket({**scope, "type": "websocket"}, _refuse, _refuse)
+    websocket.client_state = websocket.application_state = WebSocketState.CONNECTED
+    return websocket
+
+
+async def _receive_nothing() -> Event:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _refuse(*_event: Any) -> NoReturn:
+    raise RuntimeError("this WebSocket is to be read from: messages come to on_message, and `socket` of qrsocket sends")

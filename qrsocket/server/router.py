@@ -15,7 +15,8 @@ from qrsocket.errors import InvalidUserId, SocketError, Unavailable
 from qrsocket.server import handshake
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
 from qrsocket.server.handlers import Handlers
-from qrsocket.server.inbound import MessageHandler, MessageType
+from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
+from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
 from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk, JobShown
 from qrsocket.server.parameters import Function
 from qrsocket.server.runtime import Node, node_of, running_node
@@ -24,7 +25,6 @@ from qrsocket.server.session import serve
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 CLIENT = Path(__file__).parent.parent / "browser" / "client.js"
-HOOK_PARAMETERS = frozenset({"user_id", "event_id", "attempt"})
 
 
 class SocketRouter(APIRouter):
@@ -66,7 +66,7 @@ class SocketRouter(APIRouter):
         when that is not known yet; or raises `HTTPException(401)` or `(403)` to refuse.
         """
         self._once("on_connect", self._handlers.on_connect)
-        self._handlers.on_connect = Function(call, handshake.PARAMETERS, path=self._path)
+        self._handlers.on_connect = Function(call, handshake.ON_CONNECT)
         return call
 
     def authenticate(self, call: F) -> F:
@@ -77,7 +77,7 @@ class SocketRouter(APIRouter):
         and is closed with 4100. Parameters are those of `on_message`.
         """
         self._once("authenticate", self._handlers.authenticate)
-        self._handlers.authenticate = MessageHandler(call, "json", None, path=self._path)
+        self._handlers.authenticate = MessageHandler(call, "json", None, AUTHENTICATE)
         return call
 
     @overload
@@ -109,7 +109,7 @@ class SocketRouter(APIRouter):
         may ask for `event_id` as well, and for `attempt`: 2 and more if the hook was another node's to run, which was
         killed or cut off from Redis, so that it may have run there, or in part. The event's id is the same then.
         """
-        self._handlers.on_online.append(Function(call, HOOK_PARAMETERS, path=self._path))
+        self._handlers.on_online.append(Function(call, ON_ONLINE))
         return call
 
     def on_offline(self, call: F) -> F:
@@ -118,7 +118,7 @@ class SocketRouter(APIRouter):
 
         It runs on one node, once the user has been gone for `offline_grace`; otherwise as `on_online`.
         """
-        self._handlers.on_offline.append(Function(call, HOOK_PARAMETERS, path=self._path))
+        self._handlers.on_offline.append(Function(call, ON_OFFLINE))
         return call
 
     def add_job(
@@ -163,7 +163,7 @@ class SocketRouter(APIRouter):
         self.add_api_route(path, queue, methods=["POST"], responses={202: {"model": JobShown}}, **named)
 
     def _add_handler(self, call: F, type: MessageType, timeout: float | None) -> F:
-        handler = MessageHandler(call, type, timeout, path=self._path)
+        handler = MessageHandler(call, type, timeout)
         if type == "binary":
             self._once('on_message for type="binary"', self._handlers.for_binary)
             self._handlers.for_binary = handler

@@ -53,9 +53,9 @@ class Node:
         sessions: How many there are, from the handshake to the close: not all have a place yet.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: Any = None) -> None:
         self.settings = settings
-        self.hooks = Hooks(settings.hook_timeout)
+        self.hooks = Hooks(settings.hook_timeout, app)
         self.hub = Hub(self._on_behind)
         self.keeper = Keeper(settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard)
         self.max_connections = max_connections(settings)
@@ -168,7 +168,7 @@ async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
         _of_app[app].hooks.add(handlers.on_online, handlers.on_offline)
         yield
         return
-    node = _of_app[app] = Node(get_settings())
+    node = _of_app[app] = Node(get_settings(), app)
     node.hooks.add(handlers.on_online, handlers.on_offline)
     running = asyncio.create_task(_run(node), name="qrsocket node")
     try:
