@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -10,6 +10,8 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from qrsocket.errors import CloseCode, InvalidJson, MessageTooLarge, NotSerializable
 
 MAX_JSON_DEPTH = 32
+# In what a client sends. 1 MB can hold 350 000, and each costs far more than its bytes.
+MAX_JSON_VALUES = 100_000
 
 
 class Kind(StrEnum):
@@ -113,14 +115,14 @@ def decode_json(payload: str | bytes, *, max_depth: int = MAX_JSON_DEPTH) -> Any
     Parse what a client sent.
 
     Raises:
-        InvalidJson: Not JSON, nested over *max_depth* levels, or with NaN, Infinity, a number beyond a double or half a
-            surrogate pair.
+        InvalidJson: Not JSON, nested over *max_depth* levels, of over 100 000 values, or with NaN, Infinity, a number
+            beyond a double or half a surrogate pair.
     """
     try:
         value = from_json(payload, allow_inf_nan=False)
     except (ValueError, TypeError):  # TypeError: a str with half a surrogate pair
         raise InvalidJson("Invalid JSON") from None  # the cause quotes the payload
-    _check_shape(value, max_depth)
+    _check_shape(value, max_depth, MAX_JSON_VALUES)
     return value
 
 
@@ -146,8 +148,8 @@ def _to_json(value: object, max_depth: int) -> bytes:
     return payload
 
 
-def _check_shape(value: Any, max_depth: int) -> None:
-    level, depth = [value], 0
+def _check_shape(value: Any, max_depth: int, max_values: float = inf) -> None:
+    level, depth, values = [value], 0, 1
     while level:
         deeper: list[Any] = []
         for item in level:
@@ -160,4 +162,7 @@ def _check_shape(value: Any, max_depth: int) -> None:
         depth += any(isinstance(item, dict | list) for item in level)
         if depth > max_depth:
             raise InvalidJson(f"Invalid JSON: nested deeper than {max_depth} levels")
+        values += len(deeper)
+        if values > max_values:
+            raise InvalidJson(f"Invalid JSON: more than {max_values} values")
         level = deeper

@@ -1,11 +1,12 @@
 """A task as an HTTP endpoint: what is sent is checked against the task's parameters, and the task is queued."""
 
-import inspect
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias, get_origin, get_type_hints
+from typing import Any, Protocol, TypeAlias, get_origin
 from uuid import uuid4
 
 import anyio
@@ -14,19 +15,26 @@ from fastapi import HTTPException, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
+from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Uploaded
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import compile_path
 from starlette.types import Message as Event
 
 from qrsocket.context import current, running_for
 from qrsocket.errors import InvalidJson
 from qrsocket.message import decode_json
+from qrsocket.server.inbound import MOST_ERRORS_READ, short
+from qrsocket.server.parameters import typed_parameters
+from qrsocket.server.parsing import Parsing
 
 logger = logging.getLogger(__name__)
 
 Save: TypeAlias = Callable[[UploadFile], Awaitable[Any]]
 # Threads of an endpoint. A broker that hangs keeps these, and not those that all `def` endpoints share.
 MOST_QUEUED_AT_ONCE = 8
+# Seconds for the next piece of a body.
+CHUNK_TIMEOUT = 10.0
 LISTS = (list, set, frozenset, tuple)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -45,10 +53,19 @@ class Queueable(Protocol):
 class Endpoint:
     """What a task takes, and how it is queued."""
 
-    def __init__(self, task: Queueable, *, save: Save | None, max_bytes: int, timeout: float) -> None:
+    def __init__(self, task: Queueable, path: str, *, save: Save | None, max_bytes: int, timeout: float) -> None:
+        """
+        Args:
+            path: Of the endpoint: parameters of the task that it names come from there.
+
+        Raises:
+            TypeError: A parameter of the task cannot be known.
+        """
         self._task, self._save, self._max_bytes, self._timeout = task, save, max_bytes, timeout
         self._turns = CapacityLimiter(MOST_QUEUED_AT_ONCE)
-        self._parameters = _parameters_of(task.run)
+        self._parameters = _parameters_of(task)
+        self._of_path = compile_path(path)[2].keys() & self._parameters.keys()
+        self._of_body = [name for name in self._parameters if name not in self._of_path]
         self._lists = {name for name, (kind, _) in self._parameters.items() if (get_origin(kind) or kind) in LISTS}
         # Pydantic keeps some names for itself, so that fields go by number.
         self._names = {f"p{number}": name for number, name in enumerate(self._parameters)}
@@ -58,23 +75,23 @@ class Endpoint:
         )
         self._model: type[BaseModel] = create_model("Arguments", __config__=config, **fields)
 
-    async def read(self, request: Request) -> dict[str, Any]:
+    async def read(self, request: Request, parsing: Parsing) -> dict[str, Any]:
         """
         Return the arguments of the task that *request* has.
 
         Raises:
             RequestValidationError: They are not what the task takes.
-            HTTPException: The body is too large, or of a kind that we do not read.
+            HTTPException: The body is too large, did not come, or is of a kind that we do not read.
         """
         try:
-            values = self._model.model_validate(await self._values(request))
+            body = await self._read(request)
         except ClientDisconnect:
             logger.warning("request broken off by its client", extra={"task": self._task.name})
             raise HTTPException(400, "The client has gone") from None
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
-        return {self._names[field]: _plain(getattr(values, field)) for field in values.model_fields_set}
+        # What the path says, the body does not.
+        of_path = {name: value for name, value in request.path_params.items() if name in self._parameters}
+        size_bytes = len(body) if isinstance(body, bytes) else 0
+        return await parsing.run(size_bytes, lambda: self._arguments(body, of_path))
 
     async def queue(self, arguments: dict[str, Any], user: str) -> str:
         """
@@ -95,43 +112,74 @@ class Endpoint:
         return id
 
     @property
-    def request_body(self) -> dict[str, Any]:
-        """What is sent, for OpenAPI."""
+    def openapi(self) -> dict[str, Any]:
+        """What is sent, as OpenAPI describes it."""
         schema = self._model.model_json_schema()
         schema = _without_references(schema, schema.pop("$defs", {}))
+        fields = schema.get("properties", {})
+        of_path = {name: fields.pop(name) for name in sorted(self._of_path)}
+        schema["required"] = [name for name in schema.get("required", []) if name not in of_path]
+        parameters = [{"name": name, "in": "path", "required": True, "schema": of_path[name]} for name in of_path]
+        return {"requestBody": self._request_body(schema)} | ({"parameters": parameters} if parameters else {})
+
+    def _request_body(self, schema: dict[str, Any]) -> dict[str, Any]:
         if self._save is not None:
             fields = {**schema.get("properties", {}), "file": {"type": "string", "format": "binary"}}
             form = {"type": "object", "properties": fields, "required": ["file"]}
             return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
         content = {"application/json": {"schema": schema}, **{kind: {"schema": schema} for kind in FORMS}}
-        if self._parameters:
+        if self._of_body:
             content["text/plain"] = {"schema": {"type": "string"}}
-        return {"required": bool(schema.get("required")), "content": content}
+        return {"required": bool(schema["required"]), "content": content}
 
-    async def _values(self, request: Request) -> Any:
+    async def _read(self, request: Request) -> bytes | dict[str, Any]:
+        """Return a JSON document as it came, and anything else by the name of its parameter."""
         kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-        request = Request(request.scope, self._limited(request))
         if kind in FORMS:
             return await self._form(request)
         if self._save is not None:  # in JSON, a client could name what it has not uploaded
             raise HTTPException(415, "A form with a file is expected (multipart/form-data)")
-        body = await request.body()
-        if kind == "application/json" or kind.endswith("+json"):
+        is_json = kind == "application/json" or kind.endswith("+json")
+        if not is_json and not (kind.startswith("text/") and self._of_body):
+            raise HTTPException(415, f"{kind} is not taken here: send JSON, a form or text")
+        body = b"".join([chunk async for chunk in self._chunks(request)])
+        if is_json:
+            return body or b"{}"
+        try:
+            return {self._of_body[0]: body.decode()}
+        except UnicodeDecodeError:
+            raise HTTPException(422, "Not UTF-8 text") from None
+
+    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body, also when a dependency has read it before us."""
+        size_bytes, stream = 0, request.stream()
+        while True:
             try:
-                return decode_json(body or b"{}")
-            except InvalidJson as error:
-                raise HTTPException(422, str(error)) from None
-        if kind.startswith("text/") and self._parameters:
-            try:
-                return {next(iter(self._parameters)): body.decode()}
-            except UnicodeDecodeError:
-                raise HTTPException(422, "Not UTF-8 text") from None
-        raise HTTPException(415, f"{kind} is not taken here: send JSON, a form or text")
+                async with asyncio.timeout(CHUNK_TIMEOUT):
+                    chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:  # or a middleware has taken it, and there is none to come
+                raise HTTPException(408, "The body did not come") from None
+            size_bytes += len(chunk)
+            if size_bytes > self._max_bytes:
+                raise HTTPException(413, f"More than {self._max_bytes} bytes")
+            yield chunk
+
+    def _arguments(self, body: bytes | dict[str, Any], of_path: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            values = decode_json(body) if isinstance(body, bytes) else body
+            found = self._model.model_validate({**values, **of_path} if isinstance(values, dict) else values)
+        except InvalidJson as error:
+            raise HTTPException(422, str(error)) from None
+        except ValidationError as error:
+            raise RequestValidationError(_errors_of(error)) from None
+        return {self._names[field]: _plain(getattr(found, field)) for field in found.model_fields_set}
 
     async def _form(self, request: Request) -> dict[str, Any]:
         values: dict[str, Any] = {}
         saved: dict[str, Any] = {}
-        async with request.form() as form:
+        async with await self._parsed_form(request) as form:
             for name, value in form.multi_items():
                 said = await self._saved(value) if isinstance(value, Uploaded) else value
                 if isinstance(said, Mapping):
@@ -144,35 +192,51 @@ class Endpoint:
             raise HTTPException(422, "No file in the form")
         return values | saved  # what `save` says, the client does not
 
+    async def _parsed_form(self, request: Request) -> AbstractAsyncContextManager[FormData]:
+        chunks = self._chunks(request)
+        try:
+            first = await anext(chunks, None)
+        except RuntimeError:  # consumed: a dependency has asked for the form, and the request has kept it
+            return request.form()
+
+        async def receive() -> Event:
+            nonlocal first
+            chunk, first = (first, None) if first is not None else (await anext(chunks, None), None)
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+        return Request(request.scope, receive).form()
+
     async def _saved(self, file: Uploaded) -> Any:
         if self._save is None:
             return await file.read()
         return await self._save(UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers))
 
-    def _limited(self, request: Request) -> Callable[[], Awaitable[Event]]:
-        size_bytes = 0
 
-        async def receive() -> Event:
-            nonlocal size_bytes
-            event = await request.receive()
-            size_bytes += len(event.get("body", b""))
-            if size_bytes > self._max_bytes:
-                raise HTTPException(413, f"More than {self._max_bytes} bytes")
-            return event
+def _parameters_of(task: Queueable) -> dict[str, tuple[Any, Any]]:
+    """
+    Return annotation and default of each parameter.
 
-        return receive
-
-
-def _parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Return annotation and default of each parameter."""
-    hints = get_type_hints(inspect.unwrap(function), include_extras=True)
+    Raises:
+        TypeError: One cannot be given by name, or its annotation cannot be read.
+    """
     parameters: dict[str, tuple[Any, Any]] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        parameters[name] = (hints.get(name, Any), default)
+    for name, parameter in typed_parameters(task.run, task.name).items():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(f"{task.name}: {name} cannot be given by name: leave out the / in its parameters")
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            default = ... if parameter.default is parameter.empty else parameter.default
+            annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+            parameters[name] = (annotation, default)
     return parameters
+
+
+def _errors_of(error: ValidationError) -> list[dict[str, Any]]:
+    """Return what FastAPI tells the client. A list of thousands takes seconds, and is far longer than the body."""
+    count = error.error_count()
+    if count > MOST_ERRORS_READ:
+        return [{"type": "too_many_errors", "loc": ("body",), "msg": f"{count} errors: too many to list"}]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{**one, "loc": ("body", *map(short, one["loc"]))} for one in found]
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from qrsocket.settings import Settings
 logger = logging.getLogger(__name__)
 
 MessageType: TypeAlias = Literal["json", "string", "text", "binary"]
-MOST_ERRORS_READ, MOST_ERRORS_TOLD = 100, 5
+MOST_ERRORS_READ, MOST_ERRORS_TOLD, MOST_OF_A_KEY = 100, 5, 100
 PARAMETERS = frozenset({"data", "connection", "request_id", "user", "request"})
 ON_MESSAGE, AUTHENTICATE = Kind("on_message", PARAMETERS), Kind("authenticate", PARAMETERS)
 
@@ -141,5 +141,10 @@ def _what_is_wrong(error: ValidationError) -> str:
     if count > MOST_ERRORS_READ:
         return f"{count} errors in the message"
     told = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS_TOLD]
-    text = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'data'}: {part['msg']}" for part in told)
+    text = "; ".join(f"{'.'.join(str(short(key)) for key in part['loc']) or 'data'}: {part['msg']}" for part in told)
     return text if count <= MOST_ERRORS_TOLD else f"{text}; and {count - MOST_ERRORS_TOLD} more"
+
+
+def short(key: str | int) -> str | int:
+    """Return a key of what a client sent as it is sent back in an error."""
+    return key if isinstance(key, int) or len(key) <= MOST_OF_A_KEY else f"{key[:MOST_OF_A_KEY]}…"

@@ -60,7 +60,7 @@ class Function:
         """
         self.call, self._kind = call, kind
         self.name = getattr(call, "__qualname__", repr(call))
-        parameters = typed_parameters(call, self.name)
+        parameters = _named(typed_parameters(call, self.name), self.name)
         self.parameters = {
             name: part for name, part in parameters.items() if name in kind.ours and not _is_of_fastapi(part)
         }
@@ -130,21 +130,29 @@ def typed_parameters(function: Callable[..., Any], name: str) -> dict[str, inspe
     """
     Return the parameters of *function*, with annotations that are no strings any more.
 
+    Args:
+        name: What the function is called in errors.
+
     Raises:
-        TypeError: An annotation cannot be read, and so nobody knows what the parameter is; or a parameter has no name.
+        TypeError: An annotation cannot be read, and so nobody knows what the parameter is.
     """
     parameters = dict(get_typed_signature(function).parameters)
     for part in parameters.values():
-        if part.kind not in (part.KEYWORD_ONLY, part.POSITIONAL_OR_KEYWORD):
-            raise TypeError(
-                f"{name} takes {str(part).partition(':')[0]}: its parameters must have names that may be given. "
-                "If a decorator hides them, use functools.wraps in it"
-            )
         if isinstance(part.annotation, str | ForwardRef):
             text = part.annotation if isinstance(part.annotation, str) else part.annotation.__forward_arg__
             raise TypeError(
                 f"{name}: the annotation {text!r} of {part.name} cannot be read when the program runs: import what it "
                 "names outside of `if TYPE_CHECKING`"
+            )
+    return parameters
+
+
+def _named(parameters: dict[str, inspect.Parameter], name: str) -> dict[str, inspect.Parameter]:
+    for part in parameters.values():
+        if part.kind not in (part.KEYWORD_ONLY, part.POSITIONAL_OR_KEYWORD):
+            raise TypeError(
+                f"{name} takes {str(part).partition(':')[0]}: its parameters must have names that may be given. "
+                "If a decorator hides them, use functools.wraps in it"
             )
     return parameters
 

@@ -54,8 +54,10 @@ class SocketRouter(APIRouter):
         self.add_api_route("/client.js", self._client, methods=["GET"], include_in_schema=False)
         shown: dict[str, Any] = {"response_model": JobShown, "response_model_exclude_unset": True}
         self.add_api_route("/jobs", self._jobs, summary="My jobs", **{**shown, "response_model": list[JobShown]})
-        self.add_api_route("/jobs/{id}", self._job, summary="One of my jobs", **shown)
-        self.add_api_route("/jobs/{id}/cancel", self._cancel, methods=["POST"], summary="Stop one of my jobs", **shown)
+        self.add_api_route("/jobs/{id:path}", self._job, summary="One of my jobs", **shown)
+        self.add_api_route(
+            "/jobs/{id:path}/cancel", self._cancel, methods=["POST"], summary="Stop one of my jobs", **shown
+        )
 
     def on_connect(self, call: F) -> F:
         """
@@ -134,9 +136,10 @@ class SocketRouter(APIRouter):
         """
         Make *task* an endpoint: `POST <path of the router><path>` queues it for the user who asks.
 
-        Its arguments come as a JSON object, as the fields of a form, or as text, which is the first of them; they are
-        validated by the task's annotations. Answered with 202, `X-Job-Id` and the job. 503 if the broker does not
-        answer; it may take the job later, whose id the answer has.
+        Its arguments come as a JSON object, as the fields of a form, or as text, which is the first of them; those that
+        the path names (`"/imports/{project}"`) come from there. They are validated by the task's annotations. Answered
+        with 202, `X-Job-Id` and the job. 503 if the broker does not answer; it may take the job later, whose id the
+        answer has.
 
         Args:
             task: A Celery task. With `@notify_user` the user can watch it.
@@ -146,20 +149,28 @@ class SocketRouter(APIRouter):
             max_bytes: Of the body; then 413.
             timeout: Seconds for the broker.
             options: As for `add_api_route`: `summary`, `dependencies` …
+
+        Raises:
+            TypeError: A parameter of the task has an annotation that cannot be read, or no name.
         """
-        endpoint = Endpoint(task, save=save, max_bytes=max_bytes, timeout=timeout)
+        endpoint = Endpoint(task, self._path + path, save=save, max_bytes=max_bytes, timeout=timeout)
 
         async def queue(request: Request, response: Response) -> dict[str, Any]:
             user = await self._user(request, with_origin=True)
-            id = await endpoint.queue(await endpoint.read(request), user)
+            id = await endpoint.queue(await endpoint.read(request, self._node(request).parsing), user)
             response.headers["X-Job-Id"] = id
             with suppress(Unavailable):
                 if job := await self._desk(request, user).find(id):
                     return job
             return {"id": id, "task": task.name, "state": "queued"}
 
-        extra = {"requestBody": endpoint.request_body}
-        named = {"summary": task.name, "name": task.name, "openapi_extra": extra, "status_code": 202, **options}
+        named = {
+            "summary": task.name,
+            "name": task.name,
+            "openapi_extra": endpoint.openapi,
+            "status_code": 202,
+            **options,
+        }
         self.add_api_route(path, queue, methods=["POST"], responses={202: {"model": JobShown}}, **named)
 
     def _add_handler(self, call: F, type: MessageType, timeout: float | None) -> F:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator
 from signal import SIGCONT, SIGSTOP
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -167,6 +168,22 @@ async def test_jobs_by_http(address: str) -> None:
     assert cancelled.json()["cancelling"]
     assert (401, [404] * 4) == (nobody.status_code, [answer.status_code for answer in others])
     assert [] == (await ask("GET", f"{url}?user=mallory")).json()
+
+
+@pytest.mark.parametrize("id", ["imports/7", "/", "a/cancel", "cancel", "a b", "ä%2F", "a?b#c"])
+async def test_odd_ids_by_http(serve: Serve, id: str) -> None:
+    """
+    A job whose id the caller chose, with a slash in it or what else has a meaning in a URL, is found and cancelled.
+    """
+    address = await serve(router_of_named_users())
+    await do(jobs().advance("queued", JobKey.of("u:alice", id), {**ABOUT, "id": id}))
+    url = f"http://{address}/socket/jobs/{quote(id, safe='')}"
+
+    found = await ask("GET", f"{url}?user=alice")
+    cancelled = await ask("POST", f"{url}/cancel?user=alice")
+
+    assert (id, "queued") == (found.json().get("id"), found.json().get("state")), found.text
+    assert (id, "cancelled") == (cancelled.json().get("id"), cancelled.json().get("state")), cancelled.text
 
 
 async def test_another_site_cannot_cancel(serve: Serve) -> None:
