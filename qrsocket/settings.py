@@ -69,8 +69,14 @@ class Settings(BaseSettings):
         default=8, description="Messages of one connection handled at once; more wait."
     )
     hook_timeout: Seconds = Field(default=10.0, description="Seconds for an on_online or on_offline hook.")
+    max_waiting_bytes: Bytes = Field(
+        default=256 * 1024,
+        description="Bytes of a connection's messages that wait for handlers; those above are answered with an error.",
+    )
     rate: Annotated[float, Gt(0), AllowInfNan(False)] = Field(
-        default=20.0, description="Messages per second that a connection may send."
+        default=20.0,
+        description="Messages per second that a connection may send. One counts as several if it is large (one more "
+        "for each 16 KiB of it, or of an answer about jobs) or takes long to parse (one more for each ms).",
     )
     rate_burst: Count = Field(
         default=60, description="Messages above the rate at once; as many refusals close with 4104."

@@ -97,12 +97,13 @@ class Connection:
         self._written.clear()
         self._changed.set()
 
-    def tell(self, name: str, **fields: object) -> bool:
-        """Tell the client about its connection; False if it speaks a protocol in which it cannot be told."""
+    def tell(self, name: str, **fields: object) -> int:
+        """Tell the client about its connection, in so many bytes; 0 if its protocol has no words for that."""
         event = self.wire.control(name, fields)
-        if event is not None:
-            self.offer(event)
-        return event is not None
+        if event is None:
+            return 0
+        self.offer(event)
+        return event[1]
 
     def tell_ready(self, **fields: object) -> None:
         """Tell the client that it has its place, whatever the limits: what its jobs are may be long."""

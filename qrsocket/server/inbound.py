@@ -14,7 +14,9 @@ from starlette.websockets import WebSocket
 from qrsocket.audience import User
 from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
 from qrsocket.message import decode_json
+from qrsocket.server.inbox import Inbox
 from qrsocket.server.parameters import Function, Kind
+from qrsocket.server.parsing import Parsing
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,15 +69,21 @@ class MessageHandler:
         connection: str,
         request_id: str,
         settings: Settings,
+        parsing: Parsing,
+        inbox: Inbox,
     ) -> Any:
         """
         Handle one message.
 
+        Args:
+            inbox: Of the client, to which the CPU time of decoding is charged.
+
         Raises:
             InvalidJson, SocketError: The payload is not what the handler takes.
             HandlerTimeout: The handler did not finish in time.
+            ClientGone: Its client has gone before it was decoded.
         """
-        data = self._decode(payload, settings.max_json_depth)
+        data = await parsing.run(len(payload), lambda: self._decode(payload, settings.max_json_depth), inbox)
         values = {
             "data": data,
             "user": user,

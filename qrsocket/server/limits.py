@@ -34,6 +34,14 @@ class TokenBucket:
         self._tokens -= amount
         return True
 
+    def charge(self, amount: float) -> None:
+        """Count *amount* more of what was let through already."""
+        self._tokens -= amount
+
+    def owed(self, now: float) -> float:
+        """Return in how many seconds what was charged above what there was is paid; 0 if nothing is owed."""
+        return max(0.0, -self._tokens / self._rate - (now - self._at))
+
 
 def max_connections(settings: Settings) -> int:
     """Return how many connections a node takes: as set, or the smaller of 10 000 and 0.8 × the open-file limit."""

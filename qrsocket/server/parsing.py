@@ -7,10 +7,17 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from qrsocket.server.inbox import Inbox
+
 T = TypeVar("T")
 
-# A smaller one takes less than a millisecond.
-LARGE_BYTES = 8 * 1024
+# A smaller one takes a few ms at worst, and far less than the way to a thread and back as a rule.
+LARGE_BYTES = 4 * 1024
+LONGEST_WAIT = 1.0
+
+
+class ClientGone(Exception):
+    """Raised instead of parsing what nobody waits for any more."""
 
 
 class Parsing:
@@ -20,25 +27,44 @@ class Parsing:
         self._turn = asyncio.Semaphore()
         self._threads: CapacityLimiter | None = None
 
-    async def run(self, size_bytes: int, parse: Callable[[], T], charge: Callable[[float], None] | None = None) -> T:
+    async def run(self, size_bytes: int, parse: Callable[[], T], inbox: Inbox | None = None) -> T:
         """
         Return what *parse* makes of a document of *size_bytes*, or raise what it raises.
 
         Args:
-            charge: Gets the seconds of CPU time that a large one has taken.
+            inbox: Of the client that sent it: the CPU time is charged to it, and while it owes some it waits.
+
+        Raises:
+            ClientGone: The client has gone while the document waited.
         """
-        if size_bytes < LARGE_BYTES:
+        while True:
+            await _paid(inbox)
+            if size_bytes < LARGE_BYTES:
+                return _timed(parse, inbox)()
+            async with self._turn:
+                if inbox is not None and inbox.owed(time.monotonic()):
+                    continue  # for another message of the same client, whose turn was before this one's
+                # Threads of its own: those that all `def` handlers share may be taken.
+                self._threads = self._threads or CapacityLimiter(1)
+                return await to_thread.run_sync(_timed(parse, inbox), limiter=self._threads)
+
+
+async def _paid(inbox: Inbox | None) -> None:
+    while inbox is not None and (wait := inbox.owed(time.monotonic())):
+        await asyncio.sleep(min(wait, LONGEST_WAIT))
+        if inbox.is_closed:
+            raise ClientGone
+
+
+def _timed(parse: Callable[[], T], inbox: Inbox | None) -> Callable[[], T]:
+    if inbox is None:
+        return parse
+
+    def timed() -> T:
+        began = time.thread_time()
+        try:
             return parse()
+        finally:
+            inbox.charge_seconds(time.thread_time() - began)
 
-        def timed() -> T:
-            began = time.thread_time()
-            try:
-                return parse()
-            finally:
-                if charge is not None:
-                    charge(time.thread_time() - began)
-
-        async with self._turn:
-            # Threads of its own: those that all `def` handlers share may be taken.
-            self._threads = self._threads or CapacityLimiter(1)
-            return await to_thread.run_sync(timed, limiter=self._threads)
+    return timed

@@ -74,7 +74,7 @@ class Place:
     async def _jobs(self) -> list[dict[str, Any]]:
         if self._connection.wire is PLAIN:
             return []  # it cannot be told
-        return await JobDesk(self._node.settings, self._connection.audience).listed()
+        return await JobDesk(self._node, self._connection.audience).listed()
 
     def _begin(self, user: str | None, missed: Missed, since: Position | None, jobs: list[dict[str, Any]]) -> None:
         is_recovered = since is not None and missed.is_whole

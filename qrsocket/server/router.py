@@ -215,7 +215,7 @@ class SocketRouter(APIRouter):
         return _found(await _available(self._desk(request, user).cancel(id)))
 
     def _desk(self, request: Request, user: str) -> JobDesk:
-        return JobDesk(self._node(request).settings, of_user(user))
+        return JobDesk(self._node(request), of_user(user))
 
     async def _user(self, request: Request, *, with_origin: bool = False) -> str:
         settings = self._node(request).settings

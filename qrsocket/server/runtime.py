@@ -27,6 +27,7 @@ from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
+from qrsocket.server.listings import Listings
 from qrsocket.server.mender import Mender
 from qrsocket.server.parsing import Parsing
 from qrsocket.server.reaper import reap_jobs
@@ -53,6 +54,7 @@ class Node:
         max_connections: It takes so many.
         sessions: How many there are, from the handshake to the close: not all have a place yet.
         parsing: Where large documents of clients are parsed.
+        listings: Where lists of jobs are read.
     """
 
     def __init__(self, settings: Settings, app: Any = None) -> None:
@@ -62,7 +64,7 @@ class Node:
         self.keeper = Keeper(settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard)
         self.max_connections = max_connections(settings)
         self.sessions = 0
-        self.parsing = Parsing()
+        self.parsing, self.listings = Parsing(), Listings(settings)
         self._mender = Mender(settings, self.hub)
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()

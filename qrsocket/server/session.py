@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -30,8 +31,10 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
+from qrsocket.server.inbox import Inbox, Lane, Verdict
 from qrsocket.server.jobs import answer
-from qrsocket.server.limits import TokenBucket, tune_server
+from qrsocket.server.limits import tune_server
+from qrsocket.server.parsing import ClientGone
 from qrsocket.server.place import Place
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
@@ -82,13 +85,8 @@ class Session:
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
         self._user, self._handling = user, handling
         self._place = Place(self._connection, node)
-        self._unfinished = 0
+        self._inbox = Inbox(node.settings, time.monotonic())
         self._request_ids = (f"{id}.{number}" for number in count(1))
-        now = time.monotonic()
-        self._rate = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
-        self._refusals = TokenBucket(node.settings.rate, node.settings.rate_burst, now)
-        self._in_flight = asyncio.Semaphore(node.settings.max_handlers_in_flight)
-        self._asking = asyncio.Semaphore()
 
     def refuse(self, code: CloseCode, reason: str) -> None:
         """Close with *code* as soon as it is open: only an open WebSocket can tell its client a code."""
@@ -115,6 +113,7 @@ class Session:
             reader.cancel()  # what it sends is nobody's any more
         try:
             await self._connection.wait_closed()
+            self._inbox.close()
             # Both at once: who is sent to from now on is not here.
             await asyncio.gather(self._place.give_up(), self._connection.finish(writer))
         finally:
@@ -157,7 +156,7 @@ class Session:
             while self._connection.closing is None:
                 frame = await self._receive()
                 if frame is not None and self._is_within_limits(frame):
-                    self._start_handling(frame)
+                    self._take(frame)
         except Exception as error:
             logger.exception("reading failed", extra={"connection": self._connection.id})
             self._connection.close(CloseCode.INTERNAL_ERROR, type(error).__name__)
@@ -169,7 +168,7 @@ class Session:
         """Take the first frame of a client that speaks `qrsocket.v1`: a hello, or a message without one."""
         frame = await self._first()
         try:
-            hello = None if frame is None else read_hello(frame, max_depth=self._settings.max_json_depth)
+            hello = None if frame is None else await self._hello_in(frame)
         except SocketError as error:
             self._answer_error(error.message, None)
             self._connection.close(CloseCode.POLICY, "not a hello")
@@ -181,7 +180,11 @@ class Session:
             # Only a user comes back: a connection without one is another each time.
             await self._place.take(self._user, hello.since if hello and self._user is not None else None)
         if hello is None and frame is not None and self._connection.closing is None:
-            self._start_handling(frame)
+            self._take(frame)
+
+    async def _hello_in(self, frame: str | bytes) -> Hello | None:
+        parse = partial(read_hello, frame, max_depth=self._settings.max_json_depth)
+        return await self._node.parsing.run(len(frame), parse, self._inbox)
 
     async def _first(self) -> str | bytes | None:
         """Return the first frame; None if there is none in time, or none that may be taken."""
@@ -200,19 +203,18 @@ class Session:
         text: str | None = event.get("text")
         return text if text is not None else event["bytes"]
 
-    def _is_within_limits(self, payload: str | bytes) -> bool:
-        size_bytes = len(payload.encode() if isinstance(payload, str) else payload)
-        now = time.monotonic()
-        if size_bytes > self._settings.max_message_in_bytes:
-            self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
-        elif self._rate.take(now):
-            if self._unfinished < self._settings.max_handlers_in_flight + self._settings.rate_burst:
+    def _is_within_limits(self, frame: str | bytes) -> bool:
+        size_bytes = len(frame if isinstance(frame, bytes) else frame.encode())
+        match self._inbox.judge(size_bytes, time.monotonic()):
+            case Verdict.TAKEN:
                 return True
-            self._answer_error("Too many messages at once: wait for answers", None)
-        elif self._refusals.take(now):
-            self._answer_error(f"Too many messages: {self._settings.rate:g} a second are allowed", None)
-        else:
-            self._connection.close(CloseCode.ABUSE, "too many messages")
+            case Verdict.TOO_LARGE:
+                self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
+            case Verdict.TOO_FAST:
+                allowed = f"{self._settings.rate:g} a second are allowed, fewer if they are large"
+                self._answer_error(f"Too many messages: {allowed}", None)
+            case Verdict.ABUSE:
+                self._connection.close(CloseCode.ABUSE, "too many messages")
         return False
 
     async def _authenticate(self, handler: MessageHandler, frame: str | bytes | None) -> None:
@@ -235,7 +237,8 @@ class Session:
             else:
                 self._connection.close(CloseCode.INTERNAL_ERROR, "try again later")
 
-    def _start_handling(self, frame: str | bytes) -> None:
+    def _take(self, frame: str | bytes) -> None:
+        """Have a frame handled, now or when its turn comes."""
         try:
             inbound = self._wire.read(frame)
         except SocketError as error:
@@ -243,27 +246,36 @@ class Session:
             return
         if inbound.control == "ping":
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
-            return
-        self._unfinished += 1
-        self._handling.create_task(self._handle(inbound), name=f"handle {self._connection.id}")
+        elif not self._inbox.has_room(inbound):
+            self._answer_error("Too many messages at once: wait for answers", inbound.request)
+        else:
+            lane = self._inbox.messages if inbound.control is None else self._inbox.asks
+            if lane.enter(inbound):
+                self._start(lane, inbound)
+
+    def _start(self, lane: Lane, inbound: Inbound) -> None:
+        self._handling.create_task(self._handle_in(lane, inbound), name=f"handle {self._connection.id}")
+
+    async def _handle_in(self, lane: Lane, inbound: Inbound) -> None:
+        await self._handle(inbound)
+        following = lane.leave()
+        if following is not None:
+            self._start(lane, following)  # in a task of its own: context variables of this one are not for it
 
     async def _handle(self, inbound: Inbound) -> None:
         request_id = next(self._request_ids)
         try:
-            # Waited for here, and not where messages are read: there, pongs and the close would wait too.
             if inbound.control is not None:
-                async with self._asking:
-                    await answer(inbound, self._connection, self._settings)
+                await answer(inbound, self._connection, self._node, self._inbox.charge_bytes)
                 return
-            async with self._in_flight:
-                handler = self._handler_for(inbound.payload)
-                with running_for(self._context()):
-                    await self._call(handler, inbound.payload, request_id)
+            handler = self._handler_for(inbound.payload)
+            with running_for(self._context()):
+                await self._call(handler, inbound.payload, request_id)
+        except ClientGone:
+            pass
         except BaseException as error:
             raise_if_ending(error)
             self._answer_error(error_text(error, request_id, debug=self._settings.debug), inbound.request)
-        finally:
-            self._unfinished -= 1
 
     async def _call(self, handler: MessageHandler, payload: str | bytes, request_id: str) -> Any:
         return await handler(
@@ -273,6 +285,8 @@ class Session:
             connection=self._connection.id,
             request_id=request_id,
             settings=self._settings,
+            parsing=self._node.parsing,
+            inbox=self._inbox,
         )
 
     def _handler_for(self, payload: str | bytes) -> MessageHandler:

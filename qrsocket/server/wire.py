@@ -23,6 +23,7 @@ from qrsocket.position import Position
 VERSION_1 = "qrsocket.v1"
 MAX_REQUEST_ID = MAX_EPOCH = 64
 CONTROLS = ("ping", "jobs", "cancel", "read")
+MAX_CONTROL = 4096
 MAX_OFFSET = 2**53  # JavaScript counts no further
 
 NAMES = {Kind.JOB: b"job", Kind.PROGRESS: b"job", Kind.CHUNK: b"chunk"}
@@ -118,6 +119,8 @@ class Version1:
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)
         if header[1:] in CONTROLS and header[0] == "!":
+            if len(payload) > MAX_CONTROL:
+                raise SocketError(f"{header}: at most {MAX_CONTROL} characters")
             fields = _fields(header, payload or "{}")
             request = fields.get("request")
             is_fit = isinstance(request, str) and len(request) <= MAX_REQUEST_ID

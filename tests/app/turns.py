@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 TICK = 0.001
+# Another user's next message is to be served within 0.2 s.
+LONGEST_TURN = 0.15
 
 
 @dataclass

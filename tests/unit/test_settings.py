@@ -23,6 +23,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "compression": ("true", True),
     "handler_timeout": ("3", 3.0),
     "max_handlers_in_flight": ("4", 4),
+    "max_waiting_bytes": ("1000", 1000),
     "hook_timeout": ("5", 5.0),
     "rate": ("6.5", 6.5),
     "rate_burst": ("7", 7),

@@ -1,0 +1,95 @@
+"""What one client has sent: how much of it is taken, and what waits for its turn. No sockets, no handlers, no clock."""
+
+from collections import deque
+from enum import Enum, auto
+
+from qrsocket.server.limits import TokenBucket
+from qrsocket.server.wire import Inbound
+from qrsocket.settings import Settings
+
+# What counts as a message more: so many bytes of one, or of what answers it, or so many seconds of CPU time.
+BYTES_PER_MESSAGE = 16 * 1024
+SECONDS_PER_MESSAGE = 0.001
+
+
+class Verdict(Enum):
+    """What becomes of a frame."""
+
+    TAKEN = auto()
+    TOO_LARGE = auto()
+    TOO_FAST = auto()
+    ABUSE = auto()
+
+
+class Lane:
+    """Messages that are handled in the order in which they came, so many at once."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self.waiting: deque[Inbound] = deque()
+
+    def enter(self, message: Inbound) -> bool:
+        """Return whether *message* is to be handled at once. Otherwise it waits, and a `leave` returns it."""
+        if self._free:
+            self._free -= 1
+            return True
+        self.waiting.append(message)
+        return False
+
+    def leave(self) -> Inbound | None:
+        """Note that one was handled, and return the next, if one waits."""
+        if self.waiting:
+            return self.waiting.popleft()
+        self._free += 1
+        return None
+
+
+class Inbox:
+    """
+    Attributes:
+        messages: What waits for handlers.
+        asks: What waits for us, one at a time.
+        is_closed: Its client has gone.
+    """
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self.messages = Lane(settings.max_handlers_in_flight)
+        self.asks = Lane(1)
+        self.is_closed = False
+        self._settings = settings
+        self._rate = TokenBucket(settings.rate, settings.rate_burst, now)
+        self._refusals = TokenBucket(settings.rate, settings.rate_burst, now)
+
+    def judge(self, size_bytes: int, now: float) -> Verdict:
+        """Decide whether a frame is taken, and count it."""
+        if size_bytes > self._settings.max_message_in_bytes:
+            return Verdict.TOO_LARGE
+        if self._rate.take(now):
+            self.charge_bytes(size_bytes)
+            return Verdict.TAKEN
+        return Verdict.TOO_FAST if self._refusals.take(now) else Verdict.ABUSE
+
+    def has_room(self, message: Inbound) -> bool:
+        """Whether *message* may wait as well. If none waits, there is room for one of any size."""
+        waiting = (*self.messages.waiting, *self.asks.waiting)
+        size_bytes = sum(len(one.payload) for one in (*waiting, message))
+        is_within = len(waiting) < self._settings.rate_burst and size_bytes <= self._settings.max_waiting_bytes
+        return is_within or not waiting
+
+    def charge_bytes(self, size_bytes: int) -> None:
+        """Count the bytes of a message, or of its answer, as well."""
+        self._rate.charge(size_bytes // BYTES_PER_MESSAGE)
+
+    def charge_seconds(self, seconds: float) -> None:
+        """Count the CPU time that a message has taken before it came to its handler."""
+        self._rate.charge(seconds / SECONDS_PER_MESSAGE)
+
+    def owed(self, now: float) -> float:
+        """Return in how many seconds what was charged is paid, and the next message may be parsed."""
+        return self._rate.owed(now)
+
+    def close(self) -> None:
+        """Forget what waits: its client has gone."""
+        self.is_closed = True
+        self.messages.waiting.clear()
+        self.asks.waiting.clear()

@@ -1,0 +1,166 @@
+"""What one user may cost a node: his messages are taken by their bytes and their CPU time, too, and end with him."""
+
+import asyncio
+import json
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from qrsocket import User, clients, socket
+from qrsocket.jobs.table import JobKey, Jobs
+from qrsocket.keys import Keyspace
+from qrsocket.roundtrip import arun
+from qrsocket.server import SocketRouter
+from qrsocket.settings import get_settings
+from tests.app.conftest import Serve
+from tests.app.routers import router_of_named_users
+from tests.app.speaking import OpenSpeaker
+from tests.app.turns import LONGEST_TURN, measured_turns
+from tests.clients import PATIENCE, Open
+from tests.conftest import MS, Configure, until
+
+COSTLY = {
+    "objects": "[" + ",".join(["{}"] * 21_000) + "]",
+    "numbers": "[" + ",".join(["0"] * 32_000) + "]",
+    "lists": "[" + ",".join(["[[]]"] * 13_000) + "]",
+    "keys": "{" + ",".join(f'"{number}":0' for number in range(7_000)) + "}",
+    "not JSON": "[" + ",".join(["{}"] * 21_000),
+    "too deep": "[" * 65_000,
+}
+
+
+async def flood(address: str, frame: str) -> list[int]:
+    """Send a burst on each of ten connections of two users. Returns how many were refused on each."""
+
+    async def burst(user: int) -> int:
+        refused = 0
+        async with connect(f"ws://{address}/socket?user={user}", max_queue=None, close_timeout=0) as connection:
+            try:
+                for _ in range(60):
+                    await connection.send(frame)
+                for _ in range(20):
+                    refused += "Too many messages" in str(await connection.recv())
+            except ConnectionClosed:
+                refused += 1
+        return refused
+
+    return await asyncio.gather(*(burst(number % 2) for number in range(10)))
+
+
+@pytest.mark.parametrize("frame", COSTLY.values(), ids=COSTLY.keys())
+async def test_a_burst_of_costly_messages(serve: Serve, open_client: Open, frame: str) -> None:
+    """
+    A burst of messages that are cheap to send and dear to read is refused for the most part, and another user is served
+    meanwhile.
+    """
+    router = SocketRouter("/socket")
+
+    @router.on_connect
+    async def on_connect(query: dict[str, str]) -> User:
+        return User(query["user"])
+
+    @router.on_message
+    async def on_message(data: list[int] | dict[str, int] | str, connection: str) -> None:
+        await socket.send({"ok": connection})
+
+    address = await serve(router)
+    bob = await open_client(address, "/socket?user=bob")
+
+    async with measured_turns() as turns:
+        # In a loop of their own: what they do themselves is not the node's cost.
+        flooding = asyncio.create_task(asyncio.to_thread(asyncio.run, flood(address, frame)))
+        while not flooding.done():
+            await bob.send("hi")
+            await bob.receive()
+            await asyncio.sleep(60 * MS)  # as fast as he may
+        refused = await flooding
+
+    assert min(refused) > 0
+    assert turns.longest < LONGEST_TURN
+
+
+async def test_what_waits_goes_with_its_client(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    Messages that wait for a handler when their client leaves are dropped; those that are handled by then are finished.
+    """
+    configure(max_handlers_in_flight=2)
+    router, handled, may_end = SocketRouter("/socket"), [], asyncio.Event()
+
+    @router.on_message
+    async def on_message(data: int) -> None:
+        await may_end.wait()
+        handled.append(data)
+
+    @router.on_offline
+    async def on_offline(user_id: str) -> None: ...
+
+    address = await serve(router)
+    client = await open_client(address)
+    for number in range(10):
+        await client.send(number)
+    await client.connection.close()
+    other = await open_client(address)
+    await other.send(99)
+    may_end.set()
+    await until(lambda: 99 in handled)
+
+    assert {0, 1, 99} == set(handled)
+
+
+async def test_what_waits_is_bounded_in_bytes(serve: Serve, open_client: Open, configure: Configure) -> None:
+    """
+    Large messages that wait for handlers are refused sooner than small ones, each with an error.
+    """
+    configure(max_handlers_in_flight=1, max_waiting_bytes=30_000, rate_burst=1000)
+    router, may_end = SocketRouter("/socket"), asyncio.Event()
+
+    @router.on_message(type="string")
+    async def on_message(data: str) -> None:
+        await may_end.wait()
+        await socket.send({"length": len(data)})
+
+    client = await open_client(await serve(router))
+    for _ in range(5):
+        await client.send_text("x" * 10_000)
+    refused = await client.receive()
+    may_end.set()
+
+    assert {"error": "Too many messages at once: wait for answers"} == refused
+    assert [{"length": 10_000}] * 4 == [await client.receive() for _ in range(4)]
+
+
+@pytest.mark.parametrize("control", ["jobs", "read", "cancel", "hello"])
+async def test_what_is_asked_of_us_is_short(serve: Serve, open_speaker: OpenSpeaker, control: str) -> None:
+    """
+    A control frame of more than 4 KiB is refused unread: nothing that we ask for is that long.
+    """
+    alice = await open_speaker(await serve(router_of_named_users()), "alice")
+    await alice.hello()
+    await alice.client.send_text(f"!{control}\n" + json.dumps({"job": "x" * 5_000}))
+    error = (await alice.control("error"))["error"]
+
+    assert ("at most 4096" in error) == (control != "hello"), error
+
+
+async def test_answers_about_jobs_are_counted(serve: Serve, open_speaker: OpenSpeaker, configure: Configure) -> None:
+    """
+    What answers a client counts as what it sends: a long answer leaves room for fewer questions.
+    """
+    configure(rate=0.001, rate_burst=5)
+    address = await serve(router_of_named_users())
+    jobs, key = Jobs(Keyspace.of(get_settings()).shards[0], get_settings()), JobKey("u:alice", "j1")
+    started = {"id": "j1", "task": "tasks.count", "turn": 0, "attempt": 1, "run": "r1"}
+    calls = [jobs.advance("started", key, started), *(jobs.write(key, "r1", n, "x" * 30_000) for n in range(1, 8))]
+    for call in calls:
+        await arun(clients.awaiting(get_settings()), call, timeout=PATIENCE)
+    alice = await open_speaker(address, "alice")
+    await alice.hello()
+    await alice.ask("read", job="j1", after=0)
+    while (await alice.frames_until("chunk"))["chunk"]["n"] < 7:
+        pass
+    await alice.ask("jobs")
+    async with asyncio.timeout(PATIENCE):
+        error = (await alice.frames_until("error"))["error"]
+
+    assert error.startswith("Too many messages")
