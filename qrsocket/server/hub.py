@@ -111,11 +111,24 @@ class Hub:
         if feed is not None:
             self._heard(feed, position)
 
-    def take_page(self, connection: Connection, page: Missed) -> None:
-        """Offer a page of what *connection* has missed since its position; it is live if that is all."""
+    def heard_of(self, audience: Audience) -> Position | None:
+        """Return the position of the newest message that this node has heard of."""
+        feed = self._feeds.get(audience)
+        return None if feed is None else feed.position
+
+    def take_page(self, connection: Connection, page: Missed, heard: Position | None) -> None:
+        """
+        Offer a page of what *connection* has missed since its position; it is live if that is all.
+
+        Args:
+            heard: What this node had heard of before the page was read. If the stream ends before it, a forged or
+                broken frame said it, and the connection would read in vain for ever.
+        """
         feed, before = self._feeds.get(connection.audience), connection.position
         if feed is None or connection.id not in feed.behind or before is None:
             return
+        if feed.position == heard and heard is not None and page.top < heard and page.top.epoch == heard.epoch:
+            feed.position = page.top
         is_told = page.is_whole or connection.tell("gap", **page.start._asdict())
         if not is_told and page.top.epoch == before.epoch:
             # With another epoch nothing need be missing, and everybody would come back at once.

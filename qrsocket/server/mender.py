@@ -69,9 +69,10 @@ class Mender:
         audience, position = connection.audience, connection.position
         if position is None:
             return
+        heard = self._hub.heard_of(audience)
         page = await self._available(read(self._keyspace.of_audience(audience), audience, position))
         if (connection.audience, connection.position) == (audience, position):  # otherwise it has moved on
-            self._hub.take_page(connection, page)
+            self._hub.take_page(connection, page, heard)
 
     async def _compare(self, keys: Keys, audiences: list[Audience]) -> None:
         for audience, top in (await self._available(tops(keys, audiences))).items():

@@ -4,11 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
 from qrsocket import socket
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.keys import Keyspace
+from qrsocket.server.runtime import running_node
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
@@ -437,3 +439,40 @@ async def test_a_plain_client_that_lost_messages(address: str, open_client: Open
     await socket.to("alice").send("third")
 
     assert 4004 == await plain.closed()
+
+
+ODD_FRAMES = {
+    "an offset far ahead": "t\t{number}\t{epoch}\tforged\tu:alice\t{ahead}\nforged",
+    "an offset far ahead, for a close": 'c\t{number}\t{epoch}\tforged\tu:alice\t{ahead}\n{{"code":4101,"reason":""}}',
+    "an offset of another epoch": "t\t{number}\t0-deadbeef\tforged\tu:alice\t{ahead}\nforged",
+    "an offset that is no number for JavaScript": "t\t{number}\t{epoch}\tforged\tu:alice\t1" + "0" * 300 + "\nforged",
+    "an offset below zero": "t\t{number}\t{epoch}\tforged\tu:alice\t-1\nforged",
+    "a number far ahead": "t\t999999\t{epoch}\tforged\tu:alice\t{ahead}\nforged",
+    "a heartbeat of a number far ahead": "h\t999999\t{epoch}\t\n",
+}
+
+
+@pytest.mark.parametrize("frame", ODD_FRAMES.values(), ids=ODD_FRAMES.keys())
+async def test_an_odd_frame_costs_one_look(serve: Serve, speak: Any, redis: Redis, frame: str) -> None:
+    """
+    A frame that says there are messages which there are not is looked into once: then its user is live again, and gets
+    what is sent, though not the frame.
+    """
+    app = FastAPI()
+    address = await serve(router_of_named_users(), app=app)
+    node = running_node(app)
+    assert node is not None
+    alice = await speak(address)
+    await alice.hello()
+    keys, (connection,) = Keyspace.of(get_settings()).shards[0], node.hub.connections
+    number = int(redis.hget(keys.frames, node.keeper.node) or 0) + 1
+    ahead, epoch = alice.position.offset + 10**6, alice.position.epoch
+
+    redis.publish(keys.channel(node.keeper.node), frame.format(number=number, epoch=epoch, ahead=ahead))
+    await socket.to("alice").send("1")
+    assert "1" == await alice.receive()
+    await until(lambda: not node.hub.is_behind(connection))
+    await socket.to("alice").send("2")
+
+    assert "2" == await alice.receive()
+    assert not node.hub.is_behind(connection)
