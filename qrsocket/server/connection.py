@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -10,7 +11,7 @@ from qrsocket.audience import Audience
 from qrsocket.errors import CloseCode
 from qrsocket.message import Close, Kind
 from qrsocket.position import Entry, Position
-from qrsocket.server.limits import server_protocol
+from qrsocket.server.limits import abort_if_unread
 from qrsocket.server.wire import Event, Wire
 from qrsocket.settings import Settings
 
@@ -28,6 +29,7 @@ class Connection:
         audience: The user that it belongs to, or itself if it has none.
         position: Of the last message that was offered to it, unless it is live; None until it has a place in Redis.
         since: Where it began: what was sent before is of no concern to it but as a message.
+        transport: The server's, once it is open, if it can be known.
         closing: Code and reason once it is to be closed, by us or by the client.
     """
 
@@ -35,11 +37,13 @@ class Connection:
         self.id, self.websocket, self.wire, self.audience = id, websocket, wire, audience
         self.position: Position | None = None
         self.since: Position | None = None
+        self.transport: Any = None
         self.closing: tuple[int, str] | None = None
         self._settings = settings
         self._waiting: deque[Event] = deque()
         self._waiting_bytes = 0
         self._newest: dict[str, Event] = {}
+        self._writing_since: float | None = None
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
         self._written = asyncio.Event()
@@ -137,13 +141,13 @@ class Connection:
                 if not self._waiting:
                     if self._newest:
                         event, _ = self._newest.pop(next(iter(self._newest)))
-                        await self.websocket.send(event)
+                        await self._send(event)
                         continue
                     self._changed.clear()
                     await self._changed.wait()
                     continue
                 event, size_bytes = self._waiting[0]
-                await self.websocket.send(event)
+                await self._send(event)
                 # Counted until it is written, and the queue may have been cleared meanwhile.
                 if self._waiting:
                     self._waiting.popleft()
@@ -156,29 +160,32 @@ class Connection:
             logger.exception("writing failed", extra={"connection": self.id})
             self.close(CloseCode.INTERNAL_ERROR)
 
+    async def _send(self, event: dict[str, Any]) -> None:
+        self._writing_since = asyncio.get_running_loop().time()
+        await self.websocket.send(event)
+        self._writing_since = None
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether its client has taken nothing of what is written for so long."""
+        return self._writing_since is not None and asyncio.get_running_loop().time() - self._writing_since >= seconds
+
     async def finish(self, writer: asyncio.Task[None]) -> None:
         """Write what waits and the close frame. A client that does not read is cut off, so that nothing is held."""
         code, reason = self.closing or (CloseCode.NORMAL, "")
+        transport = self.transport
         try:
             async with asyncio.timeout(0 if code == CloseCode.SLOW_CONSUMER else CLOSE_TIMEOUT):
                 await writer
                 await self.websocket.close(code, reason)
         except TimeoutError:
-            self._cut_off(code, reason)
+            if transport is not None and not transport.is_closing():
+                # Behind what the transport holds. RFC 6455, 5.2: FIN and opcode 8; a server does not mask.
+                body = code.to_bytes(2, "big") + reason.encode()
+                transport.write(bytes((0x88, len(body))) + body)
+                transport.close()
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client closed first
-
-    def _cut_off(self, code: int, reason: str) -> None:
-        """Put the close frame behind what the transport holds, and abort if that is not read in time either."""
-        transport = getattr(server_protocol(self.websocket), "transport", None)
-        if transport is None or transport.is_closing():
-            return
-        body = code.to_bytes(2, "big") + reason.encode()
-        transport.write(bytes((0x88, len(body))) + body)  # RFC 6455, 5.2: FIN and opcode 8; a server does not mask
-        transport.close()
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, _abort_if_unwritten, transport)
-
-
-def _abort_if_unwritten(transport: asyncio.WriteTransport) -> None:
-    if transport.get_write_buffer_size():  # otherwise it has closed, and asyncio's fails when it is aborted then
-        transport.abort()
+        finally:
+            if transport is not None and transport.get_write_buffer_size():
+                # Whoever has closed it: a transport waits for its last byte to be read, and uvicorn for the transport.
+                asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, abort_if_unread, transport)

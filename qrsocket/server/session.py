@@ -96,7 +96,7 @@ class Session:
         """Take a place in Redis, then accept: a plain client that sees its socket open can be sent to already."""
         if self._connection.closing is None and self._wire is PLAIN:
             await self._place.take(self._user)
-        tune_server(self._websocket, self._settings)
+        self._connection.transport = tune_server(self._websocket, self._settings)
         try:
             with query_unlogged(self._websocket):
                 await self._websocket.accept(self._wire.subprotocol)
@@ -112,7 +112,7 @@ class Session:
         if self._connection.closing is not None:
             reader.cancel()  # what it sends is nobody's any more
         try:
-            await self._connection.wait_closed()
+            await self._wait_closed()
             self._inbox.close()
             # Both at once: who is sent to from now on is not here.
             await asyncio.gather(self._place.give_up(), self._connection.finish(writer))
@@ -120,6 +120,15 @@ class Session:
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _wait_closed(self) -> None:
+        """Wait until it is to be closed. With full buffers no ping arrives, and under some servers none is sent."""
+        while self._connection.closing is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.ping_interval):
+                    await self._connection.wait_closed()
+            if self._connection.is_stuck(self._settings.ping_timeout):
+                self._connection.close(CloseCode.SLOW_CONSUMER, "nothing is read")
 
     async def leave(self) -> None:
         """Leave nothing behind, whatever has ended the session."""

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ from redis import Redis
 from qrsocket import Unavailable, socket
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.app.speaking import VERSION_1, Speaker
-from tests.clients import Client, Open
+from tests.clients import PATIENCE, Client, Open
 from tests.conftest import MS, Configure, until
+from tests.deaf import Deaf
 from tests.running import Running, WebNode, web_node, worker
 
 APP = "tests.processes.cluster:app"
@@ -48,6 +49,26 @@ def jobs(nodes: Any) -> Iterator[Running]:
 
 def address(node: WebNode) -> str:
     return f"127.0.0.1:{node.port}"
+
+
+async def test_a_client_that_reads_nothing_keeps_no_node(
+    redis_server: EmbeddedRedis, quick_leases: None, configure: Configure
+) -> None:
+    """
+    Plain `uvicorn`, which waits for its connections without end, ends on SIGTERM with a client that reads nothing.
+    """
+    configure(max_queued_bytes=10**9)
+    node = Running("web", [sys.executable, "-m", "uvicorn", APP, "--host", "127.0.0.1", "--port", "0"], {})
+    try:
+        port = int(node.wait_for(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")[1])
+        with closing(Deaf(f"127.0.0.1:{port}")) as deaf:
+            await deaf.opened()
+            for _ in range(100):  # more than the kernel holds for it, and less than makes it a slow client
+                await socket.to("alice").send("x" * 200_000)
+            node.process.terminate()
+            await asyncio.to_thread(node.process.wait, PATIENCE)
+    finally:
+        node.stop()
 
 
 async def test_a_job_reaches_every_device(nodes: tuple[WebNode, WebNode], jobs: Running, open_client: Open) -> None:
