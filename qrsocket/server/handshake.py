@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException, WebSocketException
@@ -26,8 +25,41 @@ ON_CONNECT = Kind(
 DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 
+class Subprotocols(list[str]):
+    """
+    The subprotocols that a client offers, as `new WebSocket(url, ["bearer", token])` does, for `on_connect`.
+
+    A browser closes a connection for which it has offered some and none was chosen: `subprotocols.choose("bearer")`.
+    Ours, `qrsocket.v1`, is chosen by itself if no other is.
+
+    Attributes:
+        chosen: The one that the client is answered with.
+
+    Source: RFC 6455, section 4.1, and https://websockets.spec.whatwg.org/#dom-websocket-websocket
+    """
+
+    chosen: str | None = None
+
+    def choose(self, name: str) -> None:
+        """
+        Answer the client with *name*.
+
+        Raises:
+            ValueError: The client has not offered it.
+        """
+        if name not in self:
+            # Not quoted: it may be a token.
+            raise ValueError("only a subprotocol that the client offers can be chosen")
+        self.chosen = name
+
+
 async def shake_hands(
-    connection: HTTPConnection, on_connect: Function | None, settings: Settings, *, with_origin: bool = True
+    connection: HTTPConnection,
+    on_connect: Function | None,
+    settings: Settings,
+    *,
+    with_origin: bool = True,
+    subprotocols: Subprotocols | None = None,
 ) -> str | None:
     """
     Check the origin and ask *on_connect*, unless an ASGI middleware or a dependency has said already who it is.
@@ -35,6 +67,7 @@ async def shake_hands(
     Args:
         connection: A WebSocket that is not accepted yet, or a request for the jobs of who sends it.
         with_origin: The origin is to be checked: browsers need not say it where nothing is changed.
+        subprotocols: What a WebSocket's client offers, of which *on_connect* may choose one.
 
     Returns:
         The user's id; None if it is not known yet.
@@ -56,6 +89,7 @@ async def shake_hands(
         "query": dict(connection.query_params),
         "client": connection.client.host if connection.client else None,
         "token": credentials.strip() if scheme.lower() == "bearer" else None,
+        "subprotocols": Subprotocols() if subprotocols is None else subprotocols,
     }
     with running_for(Context()):
         try:
@@ -75,7 +109,7 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
         response = refusal(error)
     except (TypeError, ValueError) as wrong:  # the application's text or headers cannot be sent
         response = refusal(wrong)
-    with suppress(WebSocketDisconnect, OSError), query_unlogged(websocket):  # the client may not have waited
+    with suppress(WebSocketDisconnect, OSError):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
             mark_refused(websocket)
@@ -99,16 +133,6 @@ def refusal(error: Exception) -> JSONResponse:
             return JSONResponse({"detail": "Internal Server Error"}, 500)
 
 
-@contextmanager
-def query_unlogged(websocket: WebSocket) -> Iterator[None]:
-    """Hide the query, which may hold a token, from uvicorn, which logs it when it accepts or refuses."""
-    query, websocket.scope["query_string"] = websocket.scope.get("query_string", b""), b""
-    try:
-        yield
-    finally:
-        websocket.scope["query_string"] = query
-
-
 def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     """
     Refuse pages of other sites: browsers send cookies with a WebSocket from any page.
@@ -130,5 +154,15 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     host = connection.headers.get("Host", "").lower()
     if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):
         return
-    logger.warning("origin refused", extra={"origin": origin[:200], "host": host[:200]})
+    logger.warning(
+        "origin refused: the page is from %s, and the request has Host: %s. If that page may connect, add its origin "
+        "to QRSOCKET_ALLOWED_ORIGINS; if a proxy has changed the host, let it pass the one that the browser sent",
+        _cut(origin),
+        _cut(host),
+        extra={"origin": _cut(origin), "host": _cut(host)},
+    )
     raise HTTPException(403, "Origin not allowed: add it to QRSOCKET_ALLOWED_ORIGINS")
+
+
+def _cut(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text[:200])

@@ -2,29 +2,29 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 from fastapi.params import Depends
 from starlette.requests import HTTPConnection
-from starlette.responses import FileResponse
+from starlette.responses import JSONResponse
 
 from qrsocket.audience import of_user
 from qrsocket.errors import InvalidUserId, SocketError, Unavailable
 from qrsocket.server import handshake
+from qrsocket.server.client_file import client_response
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
 from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
 from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk, JobShown
 from qrsocket.server.parameters import Function
+from qrsocket.server.queries import hide_queries
 from qrsocket.server.runtime import Node, node_of, running_node
 from qrsocket.server.session import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-CLIENT = Path(__file__).parent.parent / "browser" / "client.js"
 
 
 class SocketRouter(APIRouter):
@@ -36,7 +36,7 @@ class SocketRouter(APIRouter):
     - `GET /ready` for health checks: 200 while a message to a connection of this process would arrive, otherwise 503;
     - `GET /jobs`, `GET /jobs/{id}` and `POST /jobs/{id}/cancel`: the jobs of who asks, as `on_connect` says or a
       dependency that calls `authenticated(user)`; 401 if neither does;
-    - `GET /client.js`: the browser's side.
+    - `GET /client.js`: the browser's side. This and `/ready` are open to everybody: no dependency is asked.
 
     Several routers in one application share one node.
     """
@@ -44,14 +44,18 @@ class SocketRouter(APIRouter):
     def __init__(self, path: str = "/socket", *, dependencies: Sequence[Depends] | None = None) -> None:
         """
         Args:
-            dependencies: Of the HTTP routes and the WebSocket, as those of any router.
+            dependencies: Of the WebSocket and the HTTP routes, as those of any router, but not of `/ready` and
+                `/client.js`.
         """
         super().__init__(prefix=path, lifespan=self._run, dependencies=dependencies)
         self._path = path
         self._handlers = Handlers()
         self.add_api_websocket_route("", self._serve, name="socket")
-        self.add_api_route("/ready", self._ready, methods=["GET"], summary="Whether this node can deliver")
-        self.add_api_route("/client.js", self._client, methods=["GET"], include_in_schema=False)
+        # Plain routes, which take no dependencies, of the application's neither: a probe and a script have no user.
+        self.add_route(f"{path}/ready", self._ready, include_in_schema=False)
+        self.add_route(f"{path}/client.js", self._client, include_in_schema=False)
+        # For OpenAPI alone: the plain route answers.
+        self.add_api_route("/ready", self._ready, summary="Whether this node can deliver", response_model=None)
         shown: dict[str, Any] = {"response_model": JobShown, "response_model_exclude_unset": True}
         self.add_api_route("/jobs", self._jobs, summary="My jobs", **{**shown, "response_model": list[JobShown]})
         self.add_api_route("/jobs/{id:path}", self._job, summary="One of my jobs", **shown)
@@ -63,9 +67,10 @@ class SocketRouter(APIRouter):
         """
         Register what says who comes, before the connection is accepted.
 
-        It may ask by name for `request`, `cookies`, `headers`, `query`, `client` (address) and `token` (bearer), and
-        for what FastAPI solves. It returns a user (anything with an `id`, a mapping with `"id"`, or the id), or None
-        when that is not known yet; or raises `HTTPException(401)` or `(403)` to refuse.
+        It may ask by name for `request`, `cookies`, `headers`, `query`, `client` (address), `token` (bearer) and
+        `subprotocols` (what the client offers, with `choose`), and for what FastAPI solves. It returns a user (anything
+        with an `id`, a mapping with `"id"`, or the id), or None when that is not known yet; or raises
+        `HTTPException(401)` or `(403)` to refuse.
         """
         self._once("on_connect", self._handlers.on_connect)
         self._handlers.on_connect = Function(call, handshake.ON_CONNECT)
@@ -189,20 +194,20 @@ class SocketRouter(APIRouter):
 
     @asynccontextmanager
     async def _run(self, app: Any) -> AsyncIterator[None]:
+        hide_queries(self._path)  # here, since uvicorn sets up its loggers before the lifespan
         async with node_of(app, self._handlers):
             yield
 
     async def _serve(self, websocket: WebSocket) -> None:
         await serve(websocket, self._handlers, self._node(websocket))
 
-    async def _ready(self, request: Request, response: Response) -> dict[str, Any]:
+    async def _ready(self, request: Request) -> Response:
         node = self._node(request)
-        if not node.is_ready:
-            response.status_code = 503
-        return {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
+        answer = {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
+        return JSONResponse(answer, 200 if node.is_ready else 503)
 
-    async def _client(self) -> FileResponse:
-        return FileResponse(CLIENT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+    async def _client(self, request: Request) -> Response:
+        return client_response(request)
 
     async def _jobs(self, request: Request) -> Any:
         return await _available(self._desk(request, await self._user(request)).listed())

@@ -29,7 +29,7 @@ from qrsocket.errors import CloseCode, NotAuthenticated, SocketError
 from qrsocket.server.authenticate import user_of
 from qrsocket.server.connection import Connection
 from qrsocket.server.handlers import Handlers
-from qrsocket.server.handshake import query_unlogged, refuse, shake_hands
+from qrsocket.server.handshake import Subprotocols, refuse, shake_hands
 from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, raise_if_ending
 from qrsocket.server.inbox import Inbox, Lane, Verdict
 from qrsocket.server.jobs import answer
@@ -53,14 +53,16 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
 
 
 async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, *, is_full: bool) -> None:
+    offered = Subprotocols(websocket.scope.get("subprotocols", []))
     try:
-        # A full node does not ask who comes.
-        user = None if is_full else await shake_hands(websocket, handlers.on_connect, node.settings)
+        user = None
+        if not is_full:  # otherwise it does not matter who comes
+            user = await shake_hands(websocket, handlers.on_connect, node.settings, subprotocols=offered)
     except Exception as error:
         await refuse(websocket, error)
         return
     async with asyncio.TaskGroup() as handling:
-        session = Session(websocket, handlers, node, user, handling)
+        session = Session(websocket, handlers, node, user, handling, offered)
         if is_full:
             session.refuse(CloseCode.OVERLOADED, "this node is full")
         try:
@@ -72,7 +74,13 @@ async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, *, is_ful
 
 class Session:
     def __init__(
-        self, websocket: WebSocket, handlers: Handlers, node: Node, user: str | None, handling: asyncio.TaskGroup
+        self,
+        websocket: WebSocket,
+        handlers: Handlers,
+        node: Node,
+        user: str | None,
+        handling: asyncio.TaskGroup,
+        offered: Subprotocols,
     ) -> None:
         """
         Args:
@@ -80,7 +88,10 @@ class Session:
         """
         id = uuid4().hex
         belongs_to = audience.of_connection(id) if user is None else audience.of_user(user)
-        self._wire = wire_for(websocket.scope.get("subprotocols", []))
+        self._wire = wire_for(offered, offered.chosen)
+        self._subprotocol = offered.chosen or self._wire.subprotocol
+        if offered and self._subprotocol is None:
+            logger.warning("no subprotocol chosen: a browser closes then. on_connect may ask for `subprotocols`")
         self._connection = Connection(id, websocket, self._wire, belongs_to, node.settings)
         self._websocket, self._handlers, self._node, self._settings = websocket, handlers, node, node.settings
         self._user, self._handling = user, handling
@@ -98,8 +109,7 @@ class Session:
             await self._place.take(self._user)
         self._connection.transport = tune_server(self._websocket, self._settings)
         try:
-            with query_unlogged(self._websocket):
-                await self._websocket.accept(self._wire.subprotocol)
+            await self._websocket.accept(self._subprotocol)
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
         if self._connection.closing is None:

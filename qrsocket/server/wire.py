@@ -135,9 +135,9 @@ class Version1:
 PLAIN, VERSION1 = Plain(), Version1()
 
 
-def wire_for(subprotocols: list[str]) -> Wire:
-    """Choose what a client speaks from what it offers."""
-    return VERSION1 if VERSION_1 in subprotocols else PLAIN
+def wire_for(subprotocols: list[str], chosen: str | None = None) -> Wire:
+    """Choose what a client speaks from what it offers, unless the application has *chosen* another for it."""
+    return VERSION1 if VERSION_1 in subprotocols and chosen in (None, VERSION_1) else PLAIN
 
 
 def read_hello(frame: str | bytes, *, max_depth: int) -> Hello | None:
