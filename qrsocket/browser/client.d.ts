@@ -115,11 +115,13 @@ export interface Socket<Message = any> {
    */
   on<Name extends keyof Events>(name: Name, handler: Events<Message>[Name]): () => void;
   /**
-   * Sends an ArrayBuffer or a view of one as binary, anything else as JSON. When the socket is not ready it waits.
-   * Sent is not arrived: what was under way when a connection broke is not sent again.
+   * Sends an ArrayBuffer, a view of one, a Blob or a File as binary, anything else as JSON. When the socket is not ready
+   * it waits, and so it does behind a Blob that is still read. Sent is not arrived: what was under way when a connection
+   * broke is not sent again.
    *
-   * @returns The id that an "error" about it carries.
-   * @throws If the socket is closed, 100 messages wait already, or it cannot be JSON.
+   * @returns The id that an "error" about it carries; such as that a Blob cannot be read.
+   * @throws If the socket is closed, or 100 messages wait already. A TypeError for what JSON has no word for, at any
+   * depth: a BigInt, NaN, a Map, a function, bytes within an object. Only a property that is undefined is left out.
    */
   send(data: unknown): string;
   /** Tries again now: after "closed", or instead of waiting while "offline". Otherwise does nothing. */

@@ -1,12 +1,12 @@
-/** A connection that comes back, with what was missed. The wire: docs/protocol.md; what this offers: client.d.ts. */
+/** A WebSocket that misses nothing. See client.d.ts, and docs/protocol.md for the wire. */
 
 const MAX_WAITING = 100;
-const MAX_BURST = 40; // after `ready`: servers count them
+const MAX_BURST = 40; // at once
 const MAX_JOBS = 200;
 const MAX_HEADER = 64;
 
 const TIMING_MS = {
-  first: 500, slowest: 20_000, // between tries
+  first: 500, slowest: 20_000,
   ready: 15_000, stable: 5_000,
   quiet: 20_000, pong: 10_000, soonPong: 5_000,
   answer: 10_000, burst: 2_000, save: 300,
@@ -19,29 +19,27 @@ export function hasEnded(job) {
 }
 
 export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage = pageStorage(), timing } = {}) {
-  if (!WebSocket) throw new Error("no WebSocket here: give a class as option");
+  if (!WebSocket) throw new Error("no WebSocket: give one as option");
   const address = new URL(url, globalThis.location?.href);
   address.protocol = address.protocol.replace("http", "ws");
   const ms = { ...TIMING_MS, ...timing };
 
   const handlers = new Set();
-  const asks = new Set(); // cancels and reads: sent again on each connection
+  const asks = new Set(); // sent again on each connection
   let jobs = new Map();
-  let waiting = [];
+  const waiting = new Map(); // frames by request; undefined while a Blob is read
   let requests = 0;
 
-  let ws, key, position, pageEvents, burstTimer, saveTimer;
+  let ws, key, position, pageEvents, timer, burstTimer, saveTimer;
   let attempt = 0; // what was begun in an earlier one is void
-  let timer; // until ready, ping, pong, or the next try
   let failures, hasRefreshed, readyAt, drainMs, heardAt, isPinged;
 
   const socket = {
     state: "closed",
-    user: undefined,
     on,
     send,
     connect: () => (socket.state === "offline" ? open() : start()),
-    close: () => stop({ code: 1000, reason: "" }),
+    close: () => stop("", 1000),
     jobs: {
       list: () => [...jobs.values()].sort((a, b) => b.queued_at - a.queued_at),
       get: id => jobs.get(id),
@@ -59,7 +57,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   function on(name, handler) {
     const entry = { name, handler };
     handlers.add(entry);
-    return () => void handlers.delete(entry);
+    return () => handlers.delete(entry);
   }
 
   function emit(name, ...values) {
@@ -78,7 +76,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   function start() {
     if (socket.state !== "closed") return;
     key = `qrsocket:${address}`;
-    while (keysInUse.has(key)) key += "+"; // two sockets of a page have two positions
+    while (keysInUse.has(key)) key += "+"; // two sockets have two positions
     keysInUse.add(key);
     position ??= load();
     failures = hasRefreshed = 0;
@@ -86,8 +84,8 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     const listen = (name, handler) => globalThis.addEventListener?.(name, handler, { signal: pageEvents.signal });
     listen("pagehide", save);
     listen("online", hurry);
-    listen("offline", () => socket.state !== "offline" && lose(ours("offline")));
-    listen("visibilitychange", () => (document.visibilityState === "visible" ? hurry() : save()));
+    listen("offline", () => socket.state !== "offline" && lose("offline"));
+    listen("visibilitychange", () => (document.hidden ? save() : hurry()));
     open();
   }
 
@@ -95,59 +93,58 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     const mine = ++attempt;
     readyAt = Infinity;
     drainMs = undefined;
-    setTimer(ms.ready, () => lose(ours("timeout")));
+    setTimer(ms.ready, () => lose("timeout"));
     become("connecting");
     try {
-      const { epoch, offset } = position ?? {};
-      const hello = "!hello\n" + JSON.stringify({ epoch, offset, auth: await Promise.resolve().then(auth) });
+      const about = { ...position, user: undefined, auth: await Promise.resolve().then(auth) };
+      const hello = "!hello\n" + JSON.stringify(about, checked);
       if (mine !== attempt) return;
-      const opened = (ws = new WebSocket(address.href, "qrsocket.v1"));
-      opened.binaryType = "arraybuffer";
-      opened.onopen = () => opened.send(hello);
-      opened.onmessage = ({ data }) => opened === ws && receive(data);
-      opened.onclose = ({ code, reason }) => opened === ws && lose({ code, reason });
-      opened.onerror = () => {}; // a close follows
+      ws = new WebSocket(address.href, "qrsocket.v1");
+      ws.binaryType = "arraybuffer";
+      ws.onopen = () => mine === attempt && ws.send(hello);
+      ws.onmessage = ({ data }) => mine === attempt && receive(data);
+      ws.onclose = ({ code, reason }) => mine === attempt && lose(reason, code);
+      ws.onerror = () => {}; // a close follows
     } catch (error) {
-      if (mine === attempt) lose(ours(String(error?.message ?? error)));
+      if (mine === attempt) lose(String(error?.message ?? error));
     }
   }
 
-  /** Waits for no close: a dead WebSocket takes minutes. */
+  /** Awaits no close: a dead WebSocket takes minutes. */
   function drop() {
-    const left = ws;
-    ws = undefined;
     attempt++;
     clearTimeout(timer);
-    clearTimeout(burstTimer);
-    left?.close(1000);
+    burstTimer = clearTimeout(burstTimer);
+    ws?.close(1000);
   }
 
-  function lose(why) {
+  function lose(reason, code = 0) {
     drop();
-    if (why.code >= 4100 && why.code < 4200) return stop(why);
+    if (code >= 4100 && code < 4200) return stop(reason, code);
     if (performance.now() - readyAt >= ms.stable) failures = hasRefreshed = 0;
     let wait = Math.random() * Math.min(ms.slowest, ms.first * 2 ** failures++);
     if (drainMs >= 0) wait = drainMs;
-    else if (why.code === 4001 && !hasRefreshed) hasRefreshed = 1, (wait = 0);
+    else if (code === 4001 && !hasRefreshed++) wait = 0;
     setTimer(wait, open);
-    become("offline", why);
+    become("offline", { code, reason });
   }
 
-  function stop(why) {
+  function stop(reason, code) {
     if (socket.state === "closed") return;
     drop();
     pageEvents.abort();
     save();
     keysInUse.delete(key);
     socket.state = "closed";
-    forget("closed");
-    emit("state", "closed", why);
+    giveUp("closed");
+    emit("state", "closed", { code, reason });
   }
 
-  /** What waits was meant for another user, or for nobody now. */
-  function forget(error) {
-    for (const ask of [...asks]) ask.fail(new Error(error));
-    for (const [request] of waiting.splice(0)) emit("error", { error, request });
+  function giveUp(error) {
+    for (const ask of asks) ask.fail(error);
+    const given = [...waiting];
+    waiting.clear();
+    for (const [request] of given) emit("error", { error, request });
   }
 
   function setTimer(wait, then) {
@@ -157,7 +154,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
 
   function watch(wait) {
     setTimer(wait, () => {
-      if (isPinged) return lose(ours("no answer"));
+      if (isPinged) return lose("no answer");
       const quiet = performance.now() - heardAt;
       quiet < ms.quiet ? watch(ms.quiet - quiet) : ping(ms.pong);
     });
@@ -180,19 +177,17 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     heardAt = performance.now();
     isPinged = false;
     const isText = typeof frame === "string";
-    const cut = isText ? frame.indexOf("\n") : new Uint8Array(frame).indexOf(10);
-    if (cut < 0 || cut > MAX_HEADER) return;
-    const header = isText ? frame.slice(0, cut) : String.fromCharCode(...new Uint8Array(frame, 0, cut));
-    const [isOurs, name, offset] = /^(?:!(\w+) ?)?(\d*)$/.exec(header) ?? [];
-    const body = frame.slice(cut + 1);
-    const json = isText ? parse(body) : undefined;
-    if (name) isObject(json) && control(name, json, +offset);
-    else if (isOurs !== undefined && socket.state === "ready") {
-      deliver(+offset, () => emit("message", json === undefined ? body : json, { offset: +offset || undefined }));
-    }
+    const start = frame.slice(0, MAX_HEADER);
+    const head = isText ? start : new TextDecoder().decode(start);
+    const [header, name, offset] = /^(?:!(\w+) ?)?(\d*)\n/.exec(head) ?? [];
+    if (!header) return;
+    const body = frame.slice(header.length);
+    const data = isText ? parse(body) : body;
+    if (name) isText && isObject(data) && control(name, data, +offset);
+    else if (socket.state === "ready") deliver(+offset, () => emit("message", data, { offset: +offset || undefined }));
   }
 
-  /** Moves on when the work is done: after a reload in the middle, it comes again. */
+  /** Moves on when the work is done: a reload in the middle brings it again. */
   function deliver(offset, work) {
     const here = offset && position?.user === socket.user && position;
     if (here && offset <= here.offset) return;
@@ -208,40 +203,40 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     else if (socket.state !== "ready") return;
     else if (name === "job") {
       deliver(offset, () => take(body.job));
-      for (const ask of [...asks]) if (ask.job === body.job?.id) ask.see(body.request);
+      for (const ask of asks) if (ask.job === body.job?.id) ask.see(body.request);
     } else if (name === "chunk") {
       for (const ask of asks) if (ask.job === body.chunk?.job) ask.add?.(body.chunk);
     } else if (name === "gap") {
       moveTo(body);
-      if (isOpen()) ws.send("!jobs\n{}"); // one may have ended unheard
+      tell({ name: "jobs" }); // one may have ended unheard
       asks.forEach(tell);
       emit("gap");
     } else if (name === "jobs") {
       for (const job of replaceJobs(body.jobs)) emit("job", job);
-      for (const ask of [...asks]) ask.see();
+      for (const ask of asks) ask.see();
     } else if (name === "draining" && body.retry_after >= 0) drainMs = Math.min(body.retry_after, 600) * 1000;
   }
 
   function beReady(body) {
     const before = socket.user;
     const user = (socket.user = body.user ?? null);
-    // For nobody nothing is kept: each connection is another one.
+    // Nobody's messages are not kept.
     const isGap = !body.recovered && (user === null ? before === null : position?.user === user);
     moveTo(body);
     if (before !== undefined && before !== user) {
       jobs.clear();
-      forget("the user has changed");
+      giveUp("the user has changed");
     }
     const news = replaceJobs(body.jobs);
     readyAt = heardAt;
     watch(ms.quiet);
     socket.state = "ready";
-    for (const ask of [...asks]) ask.see();
+    for (const ask of asks) ask.see();
     asks.forEach(tell);
     sendWaiting();
 
     const mine = attempt;
-    const tellPage = (...event) => mine === attempt && emit(...event); // not when a handler has closed it
+    const tellPage = (...event) => mine === attempt && emit(...event); // unless a handler has closed it
     tellPage("state", "ready");
     if (isGap) tellPage("gap");
     for (const job of news) tellPage("job", job);
@@ -249,25 +244,39 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
 
   function fail({ error, request = null }) {
     const ask = [...asks].find(each => each.request === request);
-    ask ? ask.fail(new Error(error)) : emit("error", { error, request });
+    ask ? ask.fail(error) : emit("error", { error, request });
   }
 
   // Sending
 
   function send(data) {
     if (socket.state === "closed") throw new Error("closed");
+    if (waiting.size >= MAX_WAITING) throw new Error(`${MAX_WAITING} messages wait already`);
     const request = String(++requests);
-    const frame = framed(request, data);
-    if (isOpen() && !waiting.length) ws.send(frame);
-    else if (waiting.length < MAX_WAITING) waiting.push([request, frame]);
-    else throw new Error(`${MAX_WAITING} messages wait already`);
+    const isBlob = data instanceof Blob;
+    waiting.set(request, isBlob ? undefined : framed(request, data));
+    isBlob ? readBlob(request, data) : sendWaiting();
     return request;
   }
 
+  async function readBlob(request, blob) {
+    try {
+      const frame = framed(request, await blob.arrayBuffer());
+      if (waiting.has(request)) waiting.set(request, frame);
+    } catch (error) {
+      if (waiting.delete(request)) emit("error", { error: error.message, request });
+    }
+    sendWaiting();
+  }
+
   function sendWaiting() {
-    clearTimeout(burstTimer);
-    for (const [, frame] of waiting.splice(0, MAX_BURST)) ws.send(frame);
-    if (waiting.length) burstTimer = setTimeout(sendWaiting, ms.burst);
+    let room = MAX_BURST;
+    for (const [request, frame] of waiting) {
+      if (burstTimer || !isOpen()) return;
+      if (!room--) burstTimer = setTimeout(() => sendWaiting((burstTimer = 0)), ms.burst);
+      else if (!frame) return;
+      else waiting.delete(request), ws.send(frame);
+    }
   }
 
   function isOpen() {
@@ -282,7 +291,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
 
   /** Returns the news, oldest first. */
   function replaceJobs(list) {
-    const told = Array.isArray(list) ? list.filter(isObject).reverse() : [];
+    const told = [].concat(list).filter(isObject).reverse();
     const news = told.filter(isNews);
     jobs = new Map(told.map(job => [job.id, isNews(job) ? job : jobs.get(job.id)]));
     return news;
@@ -297,7 +306,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
 
   function begin(ask) {
     ask.request = String(++requests);
-    if (socket.state === "closed") return ask.fail(new Error("closed"));
+    if (socket.state === "closed") return ask.fail("closed");
     asks.add(ask);
     tell(ask);
   }
@@ -306,25 +315,22 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     if (isOpen()) ws.send(`!${name}\n` + JSON.stringify({ job, after, request }));
   }
 
-  function cancel(job) {
-    return new Promise((resolve, reject) => {
-      const end = (settle, value) => {
-        clearTimeout(timeout);
-        asks.delete(ask);
-        settle(value);
-      };
-      const ask = {
-        name: "cancel",
-        job,
-        fail: error => end(reject, error),
-        see(request) {
+  async function cancel(job) {
+    const ask = { name: "cancel", job };
+    const timeout = setTimeout(() => ask.fail("no answer"), ms.answer);
+    try {
+      return await new Promise((resolve, reject) => {
+        ask.fail = error => reject(new Error(error));
+        ask.see = request => {
           const known = jobs.get(job);
-          if (request === ask.request || known?.cancelling || hasEnded(known)) end(resolve, known);
-        },
-      };
-      const timeout = setTimeout(() => ask.fail(new Error("no answer")), ms.answer);
-      begin(ask);
-    });
+          if (request === ask.request || known?.cancelling || hasEnded(known)) resolve(known);
+        };
+        begin(ask);
+      });
+    } finally {
+      clearTimeout(timeout);
+      asks.delete(ask);
+    }
   }
 
   async function* read(job, { after = 0, trimmed = "…", anew, signal } = {}) {
@@ -333,48 +339,47 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     let firstKept = 0;
     let askedAfter = after;
     let failure, timeout, wake;
+    const end = error => ask.see((failure ??= { error }));
+    const abort = () => end(signal.reason);
     const ask = {
       name: "read",
       job,
       after,
-      fail: error => ask.see((failure ??= { error })),
+      fail: error => end(new Error(error)),
       see: () => wake?.(),
-      add({ n, text, gap, anew }) {
-        if (n > ask.after) held.set(n, { text, anew });
-        if (gap) firstKept = n;
+      add(piece) {
+        if (piece.n > ask.after) held.set(piece.n, piece);
+        if (piece.gap) firstKept = piece.n;
         ask.see();
       },
     };
-    const abort = () => ask.fail(signal.reason);
     signal?.addEventListener("abort", abort);
     begin(ask);
     try {
       while (!failure) {
-        const next = ask.after + 1;
         const known = jobs.get(job);
         const last = hasEnded(known) ? known.chunks ?? 0 : Infinity;
-        if (held.has(next)) {
-          const piece = held.get(next);
-          held.delete(next);
-          ask.after = next;
-          if (piece.anew) anew?.();
+        const first = Math.min(last + 1, ...held.keys());
+        const next = ask.after + 1;
+        if (first <= Math.max(next, firstKept)) {
+          const piece = held.get(first);
+          held.delete(first);
+          ask.after = first;
+          if (piece?.anew) anew?.();
+          else if (first > next) yield trimmed;
+          if (!piece) return;
           yield piece.text;
-        } else if (firstKept > next) {
-          ask.after = firstKept - 1;
-          if (!held.get(firstKept)?.anew) yield trimmed;
-        } else if (next > last) {
-          return;
         } else {
-          // A missing piece is asked for once more; that of an ended job is not waited for without end.
-          if ((held.size || last < Infinity) && askedAfter !== ask.after) {
+          // A missing piece is asked for once more. After the end it is given up in time.
+          if (first < Infinity && askedAfter !== ask.after) {
             askedAfter = ask.after;
             tell(ask);
           }
-          const giveUp = () => {
-            if (isOpen()) firstKept = Math.min(last + 1, ...held.keys());
+          const skip = () => {
+            if (isOpen()) firstKept = first;
             wake();
           };
-          if (last < Infinity) timeout = setTimeout(giveUp, ms.answer);
+          if (last < Infinity) timeout = setTimeout(skip, ms.answer);
           await new Promise(resolve => (wake = resolve));
           clearTimeout(timeout);
         }
@@ -386,25 +391,25 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     }
   }
 
-  // The position, over reloads
+  // Position
 
-  function moveTo({ epoch, offset }) {
-    if (socket.user !== null && isPlace(epoch, offset)) position = { epoch, offset, user: socket.user };
+  function moveTo(place) {
+    const { epoch, offset } = place;
+    if (socket.user !== null && isPlace(place)) position = { epoch, offset, user: socket.user };
     save();
   }
 
   function load() {
     try {
-      const { epoch, offset, user } = JSON.parse(storage.getItem(key));
-      if (isPlace(epoch, offset)) return { epoch, offset, user };
+      const place = JSON.parse(storage.getItem(key));
+      if (isPlace(place)) return place;
     } catch {
       // There is none.
     }
   }
 
   function save() {
-    clearTimeout(saveTimer);
-    saveTimer = undefined;
+    saveTimer = clearTimeout(saveTimer);
     try {
       if (position) storage.setItem(key, JSON.stringify(position));
     } catch {
@@ -413,37 +418,41 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   }
 }
 
-function ours(reason) {
-  return { code: 0, reason };
-}
-
 function isObject(value) {
   return Object(value) === value;
 }
 
-function isPlace(epoch, offset) {
+function isPlace({ epoch, offset }) {
   return typeof epoch === "string" && Number.isSafeInteger(offset);
 }
 
 function framed(request, data) {
   const head = request + "\n";
-  if (!ArrayBuffer.isView(data) && !(data instanceof ArrayBuffer)) {
-    const json = JSON.stringify(data);
-    if (json === undefined) throw new TypeError("not JSON");
-    return head + json;
-  }
-  const bytes = data.buffer ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+  if (!ArrayBuffer.isView(data) && kindOf(data) !== "ArrayBuffer") return head + JSON.stringify(data, checked);
+  const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength);
   const frame = new Uint8Array(head.length + bytes.length);
   frame.set(new TextEncoder().encode(head));
   frame.set(bytes, head.length);
   return frame;
 }
 
+/** Stops JSON.stringify from making {} of a Map. */
+function checked(key, value) {
+  const kind = typeof value === "number" ? value : kindOf(value ?? this[key]); // an invalid Date is null
+  const isLeftOut = value === undefined && key && !Array.isArray(this);
+  if (isLeftOut || isFinite(kind) || /^(Object|Array|String|Boolean|Null)$/.test(kind)) return value;
+  throw new TypeError(`JSON has no ${kind} (at "${key}"): send text, an array or an object`);
+}
+
+function kindOf(value) {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
 function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
-    // It stays a text.
+    return text;
   }
 }
 
@@ -451,7 +460,7 @@ function call(handler, ...values) {
   try {
     handler(...values);
   } catch (error) {
-    globalThis.reportError ? reportError(error) : console.error(error);
+    (globalThis.reportError ?? console.error)(error);
   }
 }
 

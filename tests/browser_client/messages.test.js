@@ -149,28 +149,6 @@ test("close() in a handler: nothing of that connection is heard any more", async
   assert.deepEqual([seen, socket.state], [[1], "closed"]);
 });
 
-test("what is sent: JSON as text, bytes as binary, each with the id that send() returns", async t => {
-  const { socket, peer } = await (await serve(t)).ready();
-  const bytes = new Uint8Array([9, 0, 10, 255, 9]);
-
-  const ids = [
-    { n: 1 }, "text", null, bytes.buffer, bytes.subarray(1, 4), new DataView(bytes.buffer, 3),
-  ].map(data => socket.send(data));
-  const frames = [];
-  for (const _ of ids) frames.push(await peer.frame());
-
-  assert.deepEqual(frames.slice(0, 3), [`${ids[0]}\n{"n":1}`, `${ids[1]}\n"text"`, `${ids[2]}\nnull`]);
-  const binary = (id, ...data) => Buffer.concat([Buffer.from(`${id}\n`), Buffer.from(data)]);
-  assert.deepEqual(frames.slice(3), [binary(ids[3], 9, 0, 10, 255, 9), binary(ids[4], 0, 10, 255), binary(ids[5], 255, 9)]);
-});
-
-test("what cannot be sent raises where it is sent", async t => {
-  const { socket } = await (await serve(t)).ready();
-
-  assert.throws(() => socket.send(undefined), TypeError);
-  assert.throws(() => socket.send(10n), TypeError);
-});
-
 test("before ready, messages wait; over 100 of them, send() throws", async t => {
   const server = await serve(t);
   const socket = server.connect({ timing: { burst: 1 } });

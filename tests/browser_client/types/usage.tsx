@@ -15,6 +15,7 @@ socket.on("state", (state, why) => state === "closed" && why?.code.toFixed());
 socket.on("job", job => job.state === "succeeded" && hasEnded(job));
 socket.on("error", ({ error, request }) => error.length + (request?.length ?? 0));
 const request: string = socket.send(new Uint8Array(3));
+socket.send(new File(["a"], "a.txt"));
 off();
 
 const jobs: Job[] = socket.jobs.list();
