@@ -159,4 +159,4 @@ export interface ConnectOptions {
 export function connect<Message = any>(url: string | URL, options?: ConnectOptions): Socket<Message>;
 
 /** Whether a job succeeded, failed, or was cancelled, timed out or lost. */
-export function hasEnded(job: Job | undefined): boolean;
+export function hasEnded(job: Job | null | undefined): boolean;

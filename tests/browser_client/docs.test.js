@@ -75,14 +75,14 @@ test("its React component renders a job", async t => {
   const [code, ...others] = blocks("jsx");
   await writeFile(`${folder}/page.jsx`, code);
   await writeFile(`${folder}/package.json`, '{"type": "module"}');
-  const tsc = new URL("node_modules/.bin/tsc", import.meta.url).pathname;
+  const tsc = new URL("node_modules/typescript/bin/tsc", import.meta.url).pathname;
   const flags = ["--allowJs", "--ignoreConfig", "--skipLibCheck", "--target", "es2022", "--module", "preserve", "--jsx", "react-jsx"];
-  await promisify(execFile)(tsc, [`${folder}/page.jsx`, "--noCheck", "--outDir", folder, ...flags], { cwd: folder }).catch(({ stdout }) => assert.fail(stdout));
+  await promisify(execFile)(process.execPath, [tsc, `${folder}/page.jsx`, "--noCheck", "--outDir", folder, ...flags], { cwd: folder }).catch(({ stdout }) => assert.fail(stdout));
 
   const { createElement } = await import("react");
   const { renderToString } = await import("react-dom/server");
   const { Import } = await import(`${folder}/page.js`);
 
-  assert.equal(renderToString(createElement(Import, { id: "a" })), '<progress max="100" value="0" title="connecting"></progress>');
+  assert.equal(renderToString(createElement(Import, { id: "a", token: "t" })), '<progress max="100" value="0" title="connecting"></progress>');
   assert.deepEqual(others, []);
 });

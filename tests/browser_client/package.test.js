@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 
+const here = new URL(".", import.meta.url);
 const browser = new URL("../../qrsocket/browser/", import.meta.url);
 const read = name => readFile(new URL(name, browser), "utf8");
 const run = promisify(execFile);
@@ -27,22 +28,43 @@ test("client.js may be imported where there is no page and no WebSocket", async 
     const { connect } = await import("qrsocket");
     try { connect("http://localhost/") } catch (error) { console.log(error.message) }`;
   const { stdout } = await run(process.execPath, ["--preserve-symlinks", "--input-type=module", "-e", check], {
-    cwd: new URL(".", import.meta.url),
+    cwd: here,
   });
 
   assert.match(stdout, /no WebSocket/);
 });
 
 test("every file that package.json promises is there, and nothing else is shipped", async () => {
-  const { exports, files } = JSON.parse(await read("package.json"));
+  const { exports, files, main, types } = JSON.parse(await read("package.json"));
   const promised = Object.values(exports).flatMap(Object.values).map(path => path.replace("./", ""));
 
   assert.deepEqual(promised.toSorted(), files.toSorted());
+  assert.deepEqual({ types, default: main }, exports["."]);
   for (const name of files) await read(name);
 });
 
-test("the types fit: what is right passes, and each @ts-expect-error is one", async () => {
-  const tsc = new URL("node_modules/.bin/tsc", import.meta.url).pathname;
-
-  await run(tsc, ["--noEmit", "-p", "types"], { cwd: new URL(".", import.meta.url) }).catch(({ stdout }) => assert.fail(stdout));
+test("react.js is for the client, where a server renders components", async () => {
+  assert.match(await read("react.js"), /^"use client";\n/);
 });
+
+test("require() finds both, since Node 20.19", async () => {
+  const check = 'console.log(...Object.keys(require("qrsocket")), ...Object.keys(require("qrsocket/react")))';
+  const { stdout } = await run(process.execPath, ["--preserve-symlinks", "--input-type=commonjs", "-e", check], { cwd: here });
+
+  assert.equal(stdout, "connect hasEnded useJob useSocket\n");
+});
+
+const RESOLUTIONS = {
+  "of bundlers": ["typescript"],
+  "of Node, with require": ["typescript", "--module", "nodenext"],
+  "of TypeScript before 4.7": ["typescript-5", "--module", "commonjs", "--moduleResolution", "node10"],
+};
+
+for (const [name, [compiler, ...flags]] of Object.entries(RESOLUTIONS)) {
+  test(`the types fit, in the resolution ${name}: what is right passes, and each @ts-expect-error is one`, async () => {
+    const tsc = new URL(`node_modules/${compiler}/bin/tsc`, here).pathname;
+
+    const words = [tsc, "--noEmit", "-p", "types", ...flags];
+    await run(process.execPath, words, { cwd: here }).catch(({ stdout }) => assert.fail(stdout));
+  });
+}

@@ -1,51 +1,10 @@
 /** The hooks, in a document. */
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Window } from "happy-dom";
-import { caughtUp, inTime, jobOf, serve, TIMING, WebSocket } from "./support/server.js";
-
-let React, createRoot, act, renderToString, useJob, useSocket;
-const { createElement: h } = await import("react");
-
-before(async () => {
-  const window = new Window();
-  globalThis.navigator ??= window.navigator; // Node has one from version 21
-  Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVIRONMENT: true });
-  React = await import("react");
-  ({ act } = React);
-  ({ createRoot } = await import("react-dom/client"));
-  ({ renderToString } = await import("react-dom/server"));
-  ({ useJob, useSocket } = await import("qrsocket/react"));
-});
-
-after(() => window.happyDOM.close());
-
-const options = { WebSocket, storage: null, timing: TIMING };
-
-function Connection({ url, more }) {
-  const { socket, state } = useSocket(url, { ...options, ...more });
-  return h("p", null, `${state} ${socket ? "socket" : "none"} ${socket?.user}`);
-}
-
-function Progress({ url, id, renders = [] }) {
-  const job = useJob(id, url);
-  renders.push(id);
-  return h("b", null, job ? `${job.id} ${job.percent}` : "unknown");
-}
-
-/** Render into a container of its own; `shows` waits until that is its text. */
-async function mount(t, element) {
-  const container = document.createElement("div");
-  const root = createRoot(container);
-  const render = content => act(async () => root.render(content));
-  t.after(() => act(async () => root.unmount()));
-  await render(element);
-  const shows = text => inTime((async () => {
-    while (container.textContent !== text) await act(() => new Promise(resolve => setTimeout(resolve, 2)));
-  })(), `it shows ${container.textContent}`);
-  return { render, shows, container };
-}
+import { test } from "node:test";
+import { StrictMode, useEffect } from "react";
+import { act, Connection, h, hydrateRoot, mount, options, Progress, renderToString, shows, useSocket } from "./support/document.js";
+import { inTime, jobOf, serve } from "./support/server.js";
 
 test("the socket is opened when a component is mounted, and its state is rendered", async t => {
   const server = await serve(t);
@@ -81,7 +40,7 @@ test("components with the same URL share a socket; it closes with the last of th
 
 test("strict mode, which mounts twice, opens one connection", async t => {
   const server = await serve(t);
-  const { shows } = await mount(t, h(React.StrictMode, null, h(Connection, { url: server.url })));
+  const { shows } = await mount(t, h(StrictMode, null, h(Connection, { url: server.url })));
 
   await (await server.peer()).welcome();
   await shows("ready socket alice");
@@ -122,18 +81,18 @@ test("useJob renders only the changes of its job", async t => {
   ));
   const peer = await server.peer();
   await peer.welcome();
-  await shows("ready socket aliceunknownunknown");
+  await shows("ready socket alicenullnull");
   const before = renders.length;
 
   peer.job(jobOf("b", 1, { percent: 1 }));
-  await shows("ready socket aliceunknownb 1");
+  await shows("ready socket alicenullb 1");
   assert.equal(renders.length, before);
   peer.job(jobOf("a", 2, { percent: 2 }));
 
   await shows("ready socket alicea 2b 1");
 });
 
-test("a job that is gone with its user is unknown again", async t => {
+test("a job that is gone with its user is none", async t => {
   const server = await serve(t);
   const { shows } = await mount(t, h("div", null, h(Connection, { url: server.url }), h(Progress, { url: server.url, id: "a" })));
   const peer = await server.peer();
@@ -143,7 +102,7 @@ test("a job that is gone with its user is unknown again", async t => {
   peer.cut();
   await (await server.peer()).welcome({ user: "bob" });
 
-  await shows("ready socket bobunknown");
+  await shows("ready socket bobnull");
 });
 
 test("options count whoever is mounted first, a child without any too", async t => {
@@ -187,7 +146,7 @@ test("rendering on a server opens no socket", async t => {
   const html = renderToString(h("div", null, h(Connection, { url: server.url }), h(Progress, { url: server.url, id: "a" })));
   await new Promise(resolve => setTimeout(resolve, 10));
 
-  assert.equal(html, "<div><p>connecting none undefined</p><b>unknown</b></div>");
+  assert.equal(html, "<div><p>connecting none undefined</p><b>undefined</b></div>");
   assert.equal(server.count, 0);
 });
 
@@ -196,10 +155,10 @@ test("listening in an effect is early enough for the first message", async t => 
   const seen = [];
   function Listener() {
     const { socket } = useSocket(server.url, options);
-    React.useEffect(() => socket?.on("message", data => seen.push(data)), [socket]);
+    useEffect(() => socket?.on("message", data => seen.push(data)), [socket]);
     return null;
   }
-  await mount(t, h(React.StrictMode, null, h(Listener)));
+  await mount(t, h(StrictMode, null, h(Listener)));
 
   const peer = await server.peer();
   await peer.welcome();
@@ -210,4 +169,41 @@ test("listening in an effect is early enough for the first message", async t => 
   })(), "no message");
 
   assert.deepEqual(seen, ["first"]);
+});
+
+test("a page that was rendered on a server opens its socket when it is hydrated", async t => {
+  const server = await serve(t);
+  const page = h("div", null, h(Connection, { url: server.url }), h(Progress, { url: server.url, id: "a" }));
+  const container = document.createElement("div");
+  container.innerHTML = renderToString(page);
+  const complaints = [];
+
+  const root = await act(async () => hydrateRoot(container, page, { onRecoverableError: error => complaints.push(error) }));
+  t.after(() => act(async () => root.unmount()));
+  await (await server.peer()).welcome();
+
+  await shows(container, "ready socket alicenull");
+  assert.deepEqual(complaints, []);
+});
+
+test("options of several components count together: one without auth does not take it from the other", async t => {
+  const server = await serve(t);
+  const auth = () => "token";
+  await mount(t, h("div", null, h(Connection, { url: server.url, more: { auth } }), h(Connection, { url: server.url })));
+
+  assert.equal((await (await server.peer()).hello()).auth, "token");
+});
+
+test("unmounted while auth is asked for, it opens nothing", async t => {
+  const server = await serve(t);
+  let answer;
+  const auth = () => new Promise(resolve => (answer = resolve));
+  const { render } = await mount(t, h(Connection, { url: server.url, more: { auth } }));
+
+  await render(null);
+  await act(() => new Promise(resolve => setTimeout(resolve, 10)));
+  answer("too late");
+  await act(() => new Promise(resolve => setTimeout(resolve, 10)));
+
+  assert.equal(server.count, 0);
 });

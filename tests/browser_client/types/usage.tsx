@@ -31,9 +31,10 @@ export async function read(): Promise<string> {
 }
 
 export function Progress({ id }: { id: string }) {
-  const { socket, state } = useSocket<News>();
+  const { socket, state } = useSocket<News>("/socket", { enabled: Boolean(id), auth: () => id });
   const job = useJob<{ rows: number }>(id);
   useEffect(() => socket?.on("message", ({ text }) => console.log(text)), [socket]);
+  if (job === null || hasEnded(job)) return <p>There is none, or it has ended.</p>;
   return <progress value={job?.percent ?? 0} title={`${state} ${job?.result?.rows}`} />;
 }
 
@@ -49,3 +50,9 @@ socket.on("state", state => state === "open");
 socket.on("message", data => data.title);
 // @ts-expect-error: auth is a function
 connect("/socket", { auth: { token: "t" } });
+// @ts-expect-error: enabled is no function
+useSocket("/socket", { enabled: () => true });
+// @ts-expect-error: only a component can be not enabled
+connect("/socket", { enabled: false });
+// @ts-expect-error: there may be no such job
+useJob("a").percent;
