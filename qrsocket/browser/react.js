@@ -48,7 +48,7 @@ function join(url, onChange) {
   return () => {
     entry.changes.delete(onChange);
     // Not at once: strict mode, and a change of page, leave and come back within the same task.
-    if (!entry.changes.size) entry.closing = setTimeout(close, 0, url);
+    if (!entry.changes.size) entry.closing = setTimeout(close, 0, url, chosen.get(url));
   };
 }
 
@@ -98,10 +98,10 @@ function asText(value) {
   return ASYNC;
 }
 
-function close(url) {
+function close(url, options) {
   const { snapshot, retry } = entries.get(url);
   clearTimeout(retry);
   entries.delete(url);
-  chosen.delete(url);
+  if (options === chosen.get(url)) chosen.delete(url); // others are of a component that is about to subscribe
   snapshot.socket.close();
 }

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { StrictMode, useEffect } from "react";
+import { StrictMode, useEffect, useLayoutEffect } from "react";
+import { flushSync } from "react-dom";
 import { act, Connection, h, hydrateRoot, mount, options, Progress, renderToString, shows, useSocket } from "./support/document.js";
-import { inTime, jobOf, serve } from "./support/server.js";
+import { inTime, jobOf, memory, MS, serve } from "./support/server.js";
 
 test("the socket is opened when a component is mounted, and its state is rendered", async t => {
   const server = await serve(t);
@@ -206,4 +207,28 @@ test("unmounted while auth is asked for, it opens nothing", async t => {
   await act(() => new Promise(resolve => setTimeout(resolve, 10)));
 
   assert.equal(server.count, 0);
+});
+
+test("options of a component that comes while the socket is closing are those of the next one", async t => {
+  const server = await serve(t);
+  const { root } = await mount(t, h(Connection, { url: server.url }));
+  const { root: other } = await mount(t, null);
+  const peer = await server.peer();
+  const storage = memory();
+  function Slow() {
+    useLayoutEffect(() => {
+      for (const end = performance.now() + 5 * MS; performance.now() < end;); // the end is due before it subscribes
+    });
+    return h(Connection, { url: server.url, more: { storage } });
+  }
+  globalThis.IS_REACT_ACT_ENVIRONMENT = false;
+  t.after(() => (globalThis.IS_REACT_ACT_ENVIRONMENT = true));
+
+  setImmediate(() => flushSync(() => root.render(null)));
+  other.render(h(Slow));
+  await peer.closed;
+  await (await server.peer()).welcome();
+  await inTime((async () => {
+    while (!storage.writes) await new Promise(setImmediate);
+  })(), "its storage is not used");
 });

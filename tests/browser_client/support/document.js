@@ -41,7 +41,7 @@ export async function mount(t, element) {
   const render = content => act(async () => root.render(content));
   t.after(() => act(async () => root.unmount()));
   await render(element);
-  return { render, shows: text => shows(container, text), container };
+  return { root, render, shows: text => shows(container, text), container };
 }
 
 export function shows(container, text) {
