@@ -13,40 +13,14 @@ from importlib.resources import files
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import redis.asyncio
-from redis.exceptions import (
-    AuthenticationError,
-    ClusterDownError,
-    ConnectionError,
-    MasterDownError,
-    MaxConnectionsError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from qrsocket.errors import Unavailable
+from qrsocket.failures import UNREACHABLE, cause_of, refusal
 from qrsocket.listening import Listening
 
 T = TypeVar("T")
 Word: TypeAlias = str | bytes | int | float
-
-OUT_OF_SERVICE: dict[type[Exception], str] = {
-    OutOfMemoryError: "OOM",
-    ReadOnlyError: "READONLY",
-    MasterDownError: "MASTERDOWN",
-    ClusterDownError: "CLUSTERDOWN",
-    TryAgainError: "TRYAGAIN",
-    NoPermissionError: "NOPERM",
-}
-REFUSALS = (*OUT_OF_SERVICE.values(), "BUSY", "MISCONF", "NOREPLICAS")
-UNREACHABLE = (ConnectionError, TimeoutError, builtins.TimeoutError)
-# What another attempt does not mend: a password, a permission.
-HOPELESS = (AuthenticationError, NoPermissionError)
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
@@ -155,7 +129,7 @@ class Patience:
         """
         left = self._deadline - time.monotonic()
         if left <= 0:  # after calls that were slow, or a pause that took longer than it should
-            cause = _cause(self._failure) if self._failure else "no time is left"
+            cause = cause_of(self._failure) if self._failure else "no time is left"
             raise Unavailable(str(cause), self.timeout) from self._failure
         return left if self._attempt is None else min(left, self._attempt)
 
@@ -169,7 +143,7 @@ class Patience:
 
         Source: "full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        cause = _cause(error)
+        cause = cause_of(error)
         if cause is None:
             raise error
         self._failure = error
@@ -177,7 +151,7 @@ class Patience:
         self._longest_pause = min(2 * self._longest_pause, LONGEST_PAUSE)
         left = self._deadline - time.monotonic()
         may_pass = isinstance(error, UNREACHABLE) or self._attempt is not None
-        if not may_pass or isinstance(error, HOPELESS) or left < LEAST_TIME:
+        if not may_pass or refusal(error) or left < LEAST_TIME:
             raise Unavailable(cause, self.timeout) from error
         return min(pause, left / 2)  # never too long for another attempt: it is tried until the end
 
@@ -206,10 +180,7 @@ def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience)
             while True:
                 _deadline.set(time.monotonic() + patience.left())
                 try:
-                    try:
-                        answer = client.execute_command(*call.words)
-                    except NoScriptError:
-                        answer = client.execute_command(*call.words_with_source)
+                    answer = _answer_blocking(client, call)
                     break
                 except RedisError as error:
                     pause = patience.pause_after(error)
@@ -236,6 +207,13 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
     return answers
 
 
+def _answer_blocking(client: "redis.Redis", call: Call[Any]) -> Any:
+    try:
+        return client.execute_command(*call.words)
+    except NoScriptError:
+        return client.execute_command(*call.words_with_source)
+
+
 async def _answer(client: "redis.asyncio.Redis", call: Call[Any]) -> Any:
     try:
         try:
@@ -257,31 +235,3 @@ def time_left() -> float | None:
     """Return the seconds that the blocking attempt which runs here has left, a little at least; None: there is none."""
     deadline = _deadline.get()
     return None if deadline is None else max(deadline - time.monotonic(), LEAST_TIME)
-
-
-def has_answered(error: BaseException | None) -> bool | None:
-    """Tell, by what a round trip raised, whether Redis answered it; None: that does not tell."""
-    if error is None:
-        return True
-    reason = error.__cause__ if isinstance(error, Unavailable) else error
-    if isinstance(reason, ResponseError):
-        return True
-    # Neither a wrong password nor too many threads here are Redis' silence.
-    is_silence = isinstance(reason, UNREACHABLE) and not isinstance(reason, AuthenticationError | MaxConnectionsError)
-    return False if is_silence else None
-
-
-def _cause(error: Exception) -> str | None:
-    """
-    Say why Redis takes no messages; None if it would.
-
-    By the kind of the failure: its text may hold the address, and that a password. Redis that is there but full, busy,
-    failing over or unable to save is to a caller as if it were not.
-    """
-    if isinstance(error, TimeoutError | builtins.TimeoutError):
-        return "no answer"
-    if isinstance(error, ConnectionError):
-        return type(error).__name__
-    # redis-py takes the first word off where it has a class for the error.
-    word = OUT_OF_SERVICE.get(type(error)) or str(error).split(" ", 1)[0]
-    return word if word in REFUSALS else None

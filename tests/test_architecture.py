@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # The stations of a message's journey, in order: imports go down the list only. Each is a prefix of module names.
 STATIONS = (
     ("errors", "settings", "message", "audience", "context", "keys", "position", "awaited", "listening"),
-    ("roundtrip", "clients"),
+    ("failures", "trouble", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
     ("sender",),
     ("", "sync"),

@@ -24,6 +24,7 @@ from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run as run_call
 from qrsocket.settings import get_settings
+from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Watcher:
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
         self._reaped_at = 0.0
-        self._trouble = ""
+        self._trouble = Trouble("jobs go on")
 
     @contextmanager
     def watched(self, run: Run) -> Iterator[None]:
@@ -81,11 +82,9 @@ class Watcher:
             pause: float | None = get_settings().renew_interval
             try:
                 pause = self._look()
-                self._note("")
-            except Unavailable as error:
-                self._note(error.cause)
-            except RedisError as error:
-                self._note(f"{type(error).__name__}: {error}"[:200])
+                self._trouble.over("jobs")
+            except (Unavailable, RedisError) as error:
+                self._trouble.met("jobs", error)
             except Exception:
                 logger.exception("watching jobs failed")
             self._awake.wait(pause)
@@ -137,14 +136,6 @@ class Watcher:
         for keys in Keyspace.of(settings).shards:
             while run_call(clients.blocking(settings), Jobs(keys, settings).reap(), timeout=settings.redis_timeout):
                 pass
-
-    def _note(self, trouble: str) -> None:
-        """Log when trouble with Redis begins and ends."""
-        if trouble and not self._trouble:
-            logger.error("no word from Redis: jobs go on", extra={"cause": trouble})
-        elif self._trouble and not trouble:
-            logger.info("Redis hears of jobs again")
-        self._trouble = trouble
 
 
 _watcher = Watcher()

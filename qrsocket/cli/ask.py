@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from qrsocket.audience import user_ids
-from qrsocket.cli.explain import explain
 from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.errors import InvalidJson, QRSocketError
+from qrsocket.failures import explain
 from qrsocket.message import Delivery, decode_json
 from qrsocket.sync import socket
 

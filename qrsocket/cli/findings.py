@@ -7,8 +7,8 @@ from enum import Enum
 
 from redis.exceptions import RedisError
 
-from qrsocket.cli.explain import explain
 from qrsocket.errors import Unavailable
+from qrsocket.failures import explain
 
 
 class Severity(Enum):

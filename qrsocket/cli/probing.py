@@ -8,9 +8,9 @@ from uuid import uuid4
 import redis
 from redis.exceptions import RedisError
 
-from qrsocket.cli.explain import explain
 from qrsocket.cli.findings import Finding, fault, fine, since, warning
 from qrsocket.errors import Unavailable
+from qrsocket.failures import explain
 from qrsocket.fanout.publish import probe
 from qrsocket.keys import Keyspace
 from qrsocket.presence.table import live_nodes

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from qrsocket import clients
 from qrsocket.listening import Listening
 from qrsocket.settings import Settings
+from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class Subscription:
         is_open: Set while what is published on *channels* arrives here.
     """
 
-    def __init__(self, settings: Settings, channels: Sequence[str]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, channels: Sequence[str], trouble: Trouble) -> None:
+        self._settings, self._trouble = settings, trouble
         self._channels = tuple(channels)
         self._silence = max(SILENT_RENEWALS * settings.renew_interval, settings.redis_timeout)
         self.is_open = asyncio.Event()
@@ -43,6 +44,8 @@ class Subscription:
                 if self.is_open.is_set():
                     logger.warning("subscription lost", extra={"error": type(error).__name__})
                     pause = FIRST_PAUSE
+                else:
+                    self._trouble.met("subscription", error)
             finally:
                 self.is_open.clear()
             await asyncio.sleep(pause)  # until Redis takes connections again; nothing tells when
@@ -57,6 +60,7 @@ class Subscription:
                 for _ in self._channels:
                     await connection.read_response()
                 self.is_open.set()
+                self._trouble.over("subscription")
                 on_open()
                 deadline.restart(self._silence)
                 while True:

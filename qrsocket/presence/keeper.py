@@ -21,6 +21,7 @@ from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.table import Attach, Attached, Edge, Renewed
 from qrsocket.roundtrip import Call, arun
 from qrsocket.settings import Settings
+from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class Keeper:
         count: Callable[[Audience], int],
         on_edge: Callable[[Edge], None],
         on_top: Callable[[Audience, Position], None],
+        trouble: Trouble,
     ) -> None:
         """
         Args:
@@ -55,12 +57,11 @@ class Keeper:
         """
         self.node, self.is_stopping = "", False
         self.mailbox = Mailbox(on_edge, grace=settings.offline_grace, lease=settings.lease)
-        self._settings, self._keyspace = settings, Keyspace.of(settings)
+        self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
         self._here, self._count, self._on_top = here, count, on_top
         self._joined = asyncio.Event()
         self._fenced = asyncio.Event()
         self._renewed_at = 0.0
-        self._trouble = ""
         self._locks: WeakValueDictionary[Audience, asyncio.Lock] = WeakValueDictionary()
         # The epoch in which the node joined, of each shard, and the names that it had and has not given up yet.
         self._epochs: dict[Keys, str] = {}
@@ -111,8 +112,8 @@ class Keeper:
         self.doubt(audience)
         async with self._turns:
             await asyncio.sleep(0)  # time counts from the loop's next turn: this one may have thousands to begin with
-            if self._trouble:  # known to the last renewal: who waits in line need not find out one after the other
-                raise Unavailable(self._trouble, self._settings.redis_timeout)
+            if cause := self._trouble.of("presence"):  # who waits in line need not find out one after the other
+                raise Unavailable(cause, self._settings.redis_timeout)
             try:
                 async with Listening(self._settings.redis_timeout):
                     while (attached := await self._attach(audience, since)).status is Attach.FENCED:
@@ -130,7 +131,7 @@ class Keeper:
                 call = table.acknowledge(keys, self.node, edge, grace=self._settings.offline_grace)
                 following = await self._call(call)
             except Unavailable:
-                await asyncio.sleep(self._settings.renew_interval)  # `_keep` logs the trouble
+                await asyncio.sleep(self._settings.renew_interval)  # `_keep` meets it, too
             else:
                 self.mailbox.end(edge)
                 if following is not None:
@@ -166,7 +167,7 @@ class Keeper:
                 redis_forgot = await self._join_as(node)
                 break
             except Unavailable as error:
-                self._log_trouble(error.cause)
+                self._trouble.met("presence", error)
                 await asyncio.sleep(self._settings.renew_interval)
         if self.node:
             self._former.append(self.node)
@@ -214,11 +215,11 @@ class Keeper:
                 await self._settle_the_unsettled()
                 await self._give_up_former_names()
                 self.mailbox.forget(self._count)
-                self._log_trouble("")
+                self._trouble.over("presence")
                 if self._returning:
                     continue  # renew, and go on
             except Unavailable as error:
-                self._log_trouble(error.cause)
+                self._trouble.met("presence", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.renew_interval):
                     await self._fenced.wait()
@@ -284,11 +285,3 @@ class Keeper:
         except RedisError as error:
             # A script that fails, say. The node is not ready then, and tries again; to die would help nobody.
             raise Unavailable(f"{type(error).__name__}: {error}"[:200], self._settings.redis_timeout) from error
-
-    def _log_trouble(self, cause: str) -> None:
-        """Log when trouble with Redis begins, changes and ends. An empty *cause* is its end."""
-        if cause and cause != self._trouble:
-            logger.error("no word from Redis: sockets stay open", extra={"node": self.node, "cause": cause})
-        elif self._trouble and not cause:
-            logger.info("Redis takes this node's word again", extra={"node": self.node})
-        self._trouble = cause

@@ -21,6 +21,7 @@ from qrsocket.roundtrip import Call, arun
 from qrsocket.server.connection import Connection
 from qrsocket.server.hub import Hub
 from qrsocket.settings import Settings
+from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,8 +32,8 @@ READ_AT_ONCE = 20
 
 
 class Mender:
-    def __init__(self, settings: Settings, hub: Hub) -> None:
-        self._settings, self._hub, self._keyspace = settings, hub, Keyspace.of(settings)
+    def __init__(self, settings: Settings, hub: Hub, trouble: Trouble) -> None:
+        self._settings, self._hub, self._keyspace, self._trouble = settings, hub, Keyspace.of(settings), trouble
         self._is_suspect = asyncio.Event()
         self._reading: set[str] = set()
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
@@ -83,9 +84,9 @@ class Mender:
         while True:
             try:
                 async with self._turns:
-                    return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
-            except Unavailable:
-                pass  # the keeper logs it
-            except RedisError:
-                logger.exception("reading what was missed failed")
+                    answer = await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+                self._trouble.over("recovery")
+                return answer
+            except (Unavailable, RedisError) as error:
+                self._trouble.met("recovery", error)
             await asyncio.sleep(random.uniform(0.5, 1) * self._settings.renew_interval)  # noqa: S311 - spreads the load

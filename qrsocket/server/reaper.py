@@ -1,7 +1,6 @@
 """Looks after the jobs of workers that were killed: whichever web node comes first decides about them."""
 
 import asyncio
-import logging
 import random
 
 from redis.exceptions import RedisError
@@ -12,11 +11,10 @@ from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.settings import Settings
+from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
 
-
-async def reap_jobs(settings: Settings) -> None:
+async def reap_jobs(settings: Settings, trouble: Trouble) -> None:
     """Reap without end."""
     while True:
         try:
@@ -24,8 +22,8 @@ async def reap_jobs(settings: Settings) -> None:
                 call = Jobs(keys, settings).reap()
                 while await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout):
                     pass
-        except Unavailable:
-            pass  # the keeper logs it
-        except RedisError:
-            logger.exception("looking after jobs failed")
+        except (Unavailable, RedisError) as error:
+            trouble.met("jobs", error)
+        else:
+            trouble.over("jobs")
         await asyncio.sleep(random.uniform(0.9, 1.1) * settings.renew_interval)  # noqa: S311 - spreads the load

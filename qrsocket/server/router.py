@@ -33,7 +33,8 @@ class SocketRouter(APIRouter):
 
     It serves the WebSocket at *path*, and below it:
 
-    - `GET /ready` for health checks: 200 while a message to a connection of this process would arrive, otherwise 503;
+    - `GET /ready` for health checks: 200 while a message to a connection of this process would arrive, otherwise 503
+      with the `cause`;
     - `GET /jobs`, `GET /jobs/{id}` and `POST /jobs/{id}/cancel`: the jobs of who asks, as `on_connect` says or a
       dependency that calls `authenticated(user)`; 401 if neither does;
     - `GET /client.js`: the browser's side. This and `/ready` are open to everybody: no dependency is asked.
@@ -204,6 +205,8 @@ class SocketRouter(APIRouter):
     async def _ready(self, request: Request) -> Response:
         node = self._node(request)
         answer = {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
+        if not node.is_ready:
+            answer["cause"] = node.trouble.cause
         return JSONResponse(answer, 200 if node.is_ready else 503)
 
     async def _client(self, request: Request) -> Response:

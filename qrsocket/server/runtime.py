@@ -33,6 +33,7 @@ from qrsocket.server.parsing import Parsing
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.settings import Settings, get_settings
+from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Node:
     Attributes:
         hub: Its open connections.
         keeper: Their places in Redis, and the transitions of users that this node is to tell.
+        trouble: What keeps it from Redis.
         max_connections: It takes so many.
         sessions: How many there are, from the handshake to the close: not all have a place yet.
         parsing: Where large documents of clients are parsed.
@@ -61,11 +63,14 @@ class Node:
         self.settings = settings
         self.hooks = Hooks(settings.hook_timeout, app)
         self.hub = Hub(self._on_behind)
-        self.keeper = Keeper(settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard)
+        self.trouble = Trouble("sockets stay open")
+        self.keeper = Keeper(
+            settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard, self.trouble
+        )
         self.max_connections = max_connections(settings)
         self.sessions = 0
         self.parsing, self.listings = Parsing(), Listings(settings)
-        self._mender = Mender(settings, self.hub)
+        self._mender = Mender(settings, self.hub, self.trouble)
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._keyspace = Keyspace.of(settings)
@@ -115,14 +120,14 @@ class Node:
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mender.run(), name="mender")
-            group.create_task(reap_jobs(self.settings), name="jobs")
+            group.create_task(reap_jobs(self.settings, self.trouble), name="jobs")
             while True:
                 await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
 
     async def _live_as(self, name: str) -> None:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
-        self._subscription = Subscription(self.settings, channels)
+        self._subscription = Subscription(self.settings, channels, self.trouble)
         relay = Relay(self.hub, self._on_probe, self._mender.suspect)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(relay.run(self._subscription), name="relay")
@@ -227,7 +232,7 @@ async def _wait_for_start(node: Node) -> None:
         logger.info("node joined", extra={"node": node.keeper.node})
         await _warn_of_eviction(node.settings)
     except TimeoutError:
-        logger.error("Redis cannot be reached: clients are refused until it is")
+        logger.error("node not joined yet: clients are refused until it is")
 
 
 async def _warn_of_eviction(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Edge, claims
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
+from qrsocket.trouble import Trouble
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure, until
 from tests.redis.conftest import LEASE, Node, now_ms
@@ -29,7 +30,8 @@ async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[...,
     living: list[asyncio.Task[None]] = []
 
     def new(on_edge: Callable[[Edge], None], *, here: set[Audience]) -> Keeper:
-        keeper = Keeper(get_settings(), lambda: here, lambda audience: int(audience in here), on_edge, lambda *_: None)
+        count = lambda audience: int(audience in here)  # noqa: E731
+        keeper = Keeper(get_settings(), lambda: here, count, on_edge, lambda *_: None, Trouble("sockets stay open"))
 
         async def live() -> None:
             for number in range(1, 10):

@@ -344,3 +344,37 @@ async def test_a_cancelled_send_gives_its_turn_back(
     deliveries = await asyncio.gather(*(send(socket) for _ in range(1_000)))
 
     assert 1_000 == len(deliveries)
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "rules", "cause"),
+    [
+        (":wrong@", "/0", "", "Redis refuses the user name or the password"),
+        ("bob:right@", "/0", "-eval -evalsha", "Redis does not permit it"),
+        ("bob:right@", "/0", "-xadd -exists", "Redis does not permit it"),
+        ("bob:right@", "/0", "resetkeys", "Redis does not permit it"),
+        ("bob:right@", "/99", "", "Redis has no such database"),
+    ],
+    ids=["password", "scripts", "in scripts", "keys", "database"],
+)
+async def test_what_redis_refuses_for_good(
+    act: Act,
+    own_server: EmbeddedRedis,
+    own_redis: redis_py.Redis,
+    configure: Configure,
+    user: str,
+    path: str,
+    rules: str,
+    cause: str,
+) -> None:
+    """
+    What no time will mend raises Unavailable with the cause at once, each time, and however long the verb would wait.
+    """
+    own_redis.execute_command("ACL", "SETUSER", "default", ">right", "resetpass", ">right")
+    own_redis.execute_command("ACL", "SETUSER", "bob", "on", ">right", "~*", "&*", "+@all", *rules.split())
+    configure(redis_url=f"redis://{user}127.0.0.1:{own_server.port}{path}", redis_timeout=20 * SLACK)
+
+    async with asyncio.timeout(SLACK):
+        for use in (send, ask, lambda socket: socket.to("alice").send("hi", wait=20 * SLACK)):
+            with pytest.raises(Unavailable, match=cause):
+                await act(use)

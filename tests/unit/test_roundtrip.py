@@ -17,7 +17,8 @@ from redis.exceptions import (
 )
 
 from qrsocket import Unavailable, roundtrip
-from qrsocket.roundtrip import FIRST_PAUSE, LONGEST_PAUSE, Call, Patience, Script, has_answered, script_call
+from qrsocket.failures import has_answered
+from qrsocket.roundtrip import FIRST_PAUSE, LONGEST_PAUSE, Call, Patience, Script, script_call
 from tests.conftest import MS
 
 
@@ -125,8 +126,8 @@ def test_one_attempt_of_a_long_wait(clock: Clock) -> None:
         (OutOfMemoryError("command not allowed"), "OOM", False, True),
         (ReadOnlyError("You can't write"), "READONLY", False, True),
         (ResponseError("MISCONF unable to persist"), "MISCONF", False, True),
-        (AuthenticationError("invalid username-password pair"), "AuthenticationError", False, False),
-        (NoPermissionError("no permissions"), "NOPERM", False, False),
+        (AuthenticationError("invalid username-password pair"), "refuses the user name or the password", False, False),
+        (NoPermissionError("no permissions"), "Redis does not permit it", False, False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
