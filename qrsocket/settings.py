@@ -1,12 +1,19 @@
 """Every number and name that an operator may change: unit, default and danger of each."""
 
+import logging
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AllowInfNan, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AllowInfNan, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from qrsocket import origins, redis_url
+
+logger = logging.getLogger(__name__)
 
 Seconds = Annotated[float, Gt(0), AllowInfNan(False)]
 Bytes = Annotated[int, Ge(1)]
@@ -25,12 +32,14 @@ class Settings(BaseSettings):
         env_prefix="QRSOCKET_",
         frozen=True,
         extra="forbid",
+        env_ignore_empty=True,  # compose files pass them: `${QRSOCKET_LEASE:-}`
         hide_input_in_errors=True,  # an address may hold a password
     )
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://localhost:6379/0"),
-        description="Where Redis or Valkey is: redis://, rediss://, valkey://, valkeys:// or unix://.",
+        description="Where Redis or Valkey is: redis://, rediss://, valkey://, valkeys:// or unix://. What is special "
+        "in a password is written as %40 for @, %23 for #, %2F for /, %3F for ?.",
     )
     redis_timeout: Seconds = Field(
         default=2.0, description="Seconds for one command, retries included. Then `Unavailable` is raised."
@@ -99,10 +108,10 @@ class Settings(BaseSettings):
         default=10.0,
         description="Seconds until the first message must have come; then 4100, or the `ready` of a user who is known.",
     )
-    allowed_origins: tuple[str, ...] = Field(
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins.read_all)] = Field(
         default=(),
-        description='Origins, such as "https://app.example.com", that may connect besides the same host. JSON list. '
-        '"*" allows every site to act with the visitor\'s cookies: only for public data.',
+        description="Origins, such as https://app.example.com, that may connect besides the same host, with commas "
+        "between them. * allows every site to act with the visitor's cookies: only for public data.",
     )
     ping_interval: Seconds = Field(default=25.0, description="Seconds between pings to a client.")
     ping_timeout: Seconds = Field(
@@ -149,23 +158,24 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _name_the_scheme_as_redis_py_does(cls, url: SecretStr) -> SecretStr:
-        value = url.get_secret_value()
-        for theirs, ours in (("valkeys://", "rediss://"), ("valkey://", "redis://")):
-            if value.startswith(theirs):
-                value = ours + value.removeprefix(theirs)
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss://, valkey://, valkeys:// or unix://")
-        try:
-            urlsplit(value).port  # noqa: B018 - raises
-        except ValueError:
-            raise ValueError(
-                "has a port that is no number; escape what is special in a password, as %40 for @"
-            ) from None
-        return SecretStr(value)
+    def _read_address(cls, url: SecretStr) -> SecretStr:
+        return SecretStr(redis_url.read(url.get_secret_value()))
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings of this process, read once; `get_settings.cache_clear()` reads them again."""
+    for hint in misnamed(os.environ):
+        logger.warning("%s", hint)
     return Settings()
+
+
+def misnamed(environment: Iterable[str]) -> list[str]:
+    """Say of each name in *environment* that looks like that of a setting, and is none, which one may be meant."""
+    hints = []
+    for name in sorted(environment):
+        prefix, setting = name[:9], name[9:].lower()
+        if prefix.upper() == "QRSOCKET_" and setting not in Settings.model_fields:
+            meant = get_close_matches(setting, Settings.model_fields, n=1)
+            hints.append(f"{name} is no setting" + (f": QRSOCKET_{meant[0].upper()} may be meant" if meant else ""))
+    return hints

@@ -1,6 +1,7 @@
 """The commands and their options: what people read with --help."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.text import Text
 from qrsocket.cli import ask
 from qrsocket.cli.failed import Failed
 from qrsocket.cli.findings import Severity
+from qrsocket.settings import misnamed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,6 +149,8 @@ def settings() -> None:
     from qrsocket.cli.options import print_settings
 
     print_settings(_console())
+    for hint in misnamed(os.environ):
+        Console(stderr=True).print(Text(f"qrsocket: {hint}", "yellow"), soft_wrap=True)
 
 
 @contextmanager

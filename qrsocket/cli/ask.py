@@ -72,5 +72,3 @@ def _failing_in_one_line() -> Iterator[None]:
         raise Failed(str(error)) from None
     except RedisError as error:
         raise Failed("; ".join(explain(error))) from None
-    except ValueError:  # of redis-py, whose text may quote a part of the password
-        raise Failed("QRSOCKET_REDIS_URL cannot be read; `qrsocket doctor` says how to write it") from None

@@ -1,5 +1,6 @@
 """Where the command begins: says what to install when it cannot run."""
 
+import logging
 import sys
 from io import TextIOWrapper
 
@@ -10,6 +11,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show ✓ gets a question mark
+    logging.getLogger("qrsocket").addHandler(logging.NullHandler())  # commands say what they find themselves
     try:
         from qrsocket.cli.app import app
 

@@ -23,5 +23,5 @@ def print_settings(console: Console) -> None:
 def _settings() -> Iterator[tuple[str, str, str]]:
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = default.get_secret_value() if name == "redis_url" else "[]" if default == () else str(default)
+        shown = default.get_secret_value() if name == "redis_url" else "" if default == () else str(default)
         yield f"QRSOCKET_{name.upper()}", shown, field.description or ""

@@ -170,7 +170,7 @@ async def test_tls_that_is_not_trusted(
         for use in (socket.to("alice").send("hi"), asyncio.to_thread(sync.socket.to("alice").send, "hi")):
             with pytest.raises(Unavailable, match="the certificate of Redis is not trusted"):
                 await asyncio.wait_for(use, PATIENCE / 2)
-        for options in ("ssl_cert_reqs=none", f"ssl_ca_certs={tmp_path}/certificate.pem"):
+        for options in ("ssl_cert_reqs=CERT_NONE", f"ssl_ca_certs={tmp_path}/certificate.pem"):
             configure(redis_url=f"rediss://127.0.0.1:{port}/0?{options}")
             assert 0 == (await socket.to("alice").send("hi")).connections
 

@@ -303,8 +303,9 @@ def test_doctor_names_the_hop(own_redis: redis_py.Redis, harm: Callable[[redis_p
         (f"redis://:{SECRET}@nowhere.invalid:6379/0", "the name of the host is not known"),
         (f"redis://:{SECRET}/x@127.0.0.1:6379/0", "QRSOCKET_REDIS_URL is wrong: has a port that is no number"),
         (f"http://:{SECRET}@127.0.0.1/", "QRSOCKET_REDIS_URL is wrong"),
+        (f"redis://:57#{SECRET}@127.0.0.1/", "QRSOCKET_REDIS_URL is wrong: has a #"),
     ],
-    ids=["refused", "unknown host", "misshapen", "not Redis"],
+    ids=["refused", "unknown host", "misshapen", "not Redis", "a fragment"],
 )
 def test_doctor_cannot_connect(configure: Configure, url: str, expected: str) -> None:
     """
@@ -318,6 +319,34 @@ def test_doctor_cannot_connect(configure: Configure, url: str, expected: str) ->
     assert expected in result.stdout
     assert 1 == result.stdout.count("✗")
     assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("words", [["send", "alice", "hi"], ["online"], ["doctor"]], ids=lambda words: words[0])
+def test_wrong_settings_are_named(redis_server: EmbeddedRedis, configure: Configure, words: list[str]) -> None:
+    """
+    Each command names every setting that is wrong, by its variable, and no other.
+    """
+    configure(allowed_origins="a.example", lease="soon")
+
+    result = qrsocket(*words)
+
+    assert 1 == result.exit_code
+    assert "QRSOCKET_ALLOWED_ORIGINS is wrong: 'a.example' has no scheme: write https://a.example" in result.output
+    assert "QRSOCKET_LEASE is wrong: Input should be a valid number" in result.output
+    assert "REDIS_URL" not in result.output
+
+
+def test_doctor_finds_a_misspelt_name(node: Node, configure: Configure, redis: redis_py.Redis) -> None:
+    """
+    A variable that is no setting is a warning.
+    """
+    configure(leese=1)
+
+    with answering(node, redis):
+        result = qrsocket("doctor")
+
+    assert 0 == result.exit_code
+    assert "! settings: QRSOCKET_LEESE is no setting: QRSOCKET_LEASE may be meant\n" in result.stdout
 
 
 def test_doctor_finds_a_frozen_redis(own_server: EmbeddedRedis, configure: Configure) -> None:
