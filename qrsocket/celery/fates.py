@@ -108,7 +108,7 @@ def _on_child_end(**_: Any) -> None:
 
 
 def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **fields: Any) -> None:
-    options, owner = options_of(task), owner_in(message) or owner_in(message.get("headers") or {})
+    options, owner = options_of(task), owner_in(message)
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
         watcher().outbox.say("ended", JobKey.of(owner, str(message["id"])), {**said, **fields, "state": state})

@@ -4,7 +4,7 @@ The current user, carried from whoever queues a task to the task, and from there
 It travels in one header of the message: written when a task is published, read when it begins, forgotten when it ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from celery import Celery, signals
@@ -26,12 +26,25 @@ def carry_user() -> None:
     """Connect the signals that carry the user: Celery's own, for all applications of the process."""
     signals.before_task_publish.connect(_write, weak=False, dispatch_uid="qrsocket.write")
     signals.task_prerun.connect(_restore, weak=False, dispatch_uid="qrsocket.restore")
+    _move_to_front(signals.task_prerun, _restore)
     signals.task_postrun.connect(_forget, weak=False, dispatch_uid="qrsocket.forget")
+    for signal in (signals.task_success, signals.task_failure, signals.task_retry):
+        signal.connect(_forget_last, weak=False, dispatch_uid="qrsocket.forget_last")
 
 
-def owner_in(headers: Mapping[str, Any]) -> Audience | None:
-    """Return whom a message's headers name: the user, or else the connection."""
-    carried = headers.get(HEADER)
+def carried_by(message: Mapping[str, Any]) -> Any:
+    """
+    Return our header of *message*: the attributes of a task's request, or what the worker's main process has of it.
+
+    Celery makes each header an attribute of the request. `headers` has them besides, unless one of them is itself named
+    "headers", as those of Sentry and of Datadog are.
+    """
+    return next((headers[HEADER] for headers in _levels(message) if HEADER in headers), None)
+
+
+def owner_in(message: Mapping[str, Any]) -> Audience | None:
+    """Return whom the header of *message* names: the user, or else the connection."""
+    carried = carried_by(message)
     if not isinstance(carried, Mapping):
         return None
     user, connection = carried.get("user"), carried.get("connection")
@@ -43,7 +56,7 @@ def owner_in(headers: Mapping[str, Any]) -> Audience | None:
 def owner_of(request: Any) -> Audience | None:
     """Return whom a task that runs here runs for."""
     try:
-        return current_audience() if request.is_eager else owner_in(request.headers or {})
+        return current_audience() if request.is_eager else owner_in(vars(request))
     except NoRecipient:
         return None
 
@@ -57,12 +70,24 @@ def redelivery_window(app: Celery) -> float:
 def _write(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
     if headers is None:
         return
-    carried = headers[HEADER] if HEADER in headers else _carried(current())  # one that the caller wrote wins
+    carried = carried_by(headers) if _has_header(headers) else _carried(current())  # one that the caller wrote wins
     if carried is None:
         return
     headers[HEADER] = carried
+    if isinstance(headers.get("headers"), Mapping):  # all that the main process has to retry with for a lost child
+        headers["headers"] = {**headers["headers"], HEADER: carried}
     if isinstance(body, tuple) and len(body) == 3 and isinstance(body[2], dict):
         _write_into_embedded(body[2], carried)
+
+
+def _has_header(message: Mapping[str, Any]) -> bool:
+    return any(HEADER in headers for headers in _levels(message))
+
+
+def _levels(message: Any) -> Iterator[Mapping[str, Any]]:
+    while isinstance(message, Mapping):
+        yield message
+        message = message.get("headers")
 
 
 def _carried(context: Context) -> dict[str, str] | None:
@@ -92,7 +117,8 @@ def _marked(signature: Any, carried: Any) -> Any:
     if not isinstance(signature, Mapping) or "task" not in signature:
         return signature
     options, kwargs = dict(signature.get("options") or {}), dict(signature.get("kwargs") or {})
-    options["headers"] = {HEADER: carried, **(options.get("headers") or {})}
+    given = options.get("headers") or {}
+    options["headers"] = given if _has_header(given) else {HEADER: carried, **given}
     for inside, names in ((options, ("link", "link_error", "chord")), (kwargs, ("tasks", "header", "body"))):
         for name in names:
             if inside.get(name):
@@ -101,10 +127,10 @@ def _marked(signature: Any, carried: Any) -> Any:
 
 
 def _restore(task: Any = None, **_: Any) -> None:
+    _forget_last()
     request = task.request
-    headers = request.headers or {}
-    carried = headers.get(HEADER)
-    if request.is_eager and HEADER not in headers:
+    carried = carried_by(vars(request))
+    if request.is_eager and not _has_header(vars(request)):
         # Nothing was published: the task runs inside its caller, for whom its caller works.
         user, connection = current().user, current().connection
     elif isinstance(carried, Mapping):
@@ -127,3 +153,25 @@ def _forget(task: Any = None, **_: Any) -> None:
     token = task.request.__dict__.pop("qrsocket_token", None)
     if token is not None:
         end(token)
+
+
+def _forget_last(**_: Any) -> None:
+    """Let all others that are told of the task's end know its user: some were connected since, by an import say."""
+    receivers = signals.task_postrun.receivers
+    if receivers and receivers[-1][1] is not _forget:
+        _move_to_end(signals.task_postrun, _forget)
+
+
+def _move_to_front(signal: Any, receiver: Callable[..., Any]) -> None:
+    # Celery calls receivers in the order of this list, and has no other way to tell it one. Each is in it all the time.
+    with signal.lock:
+        entry = next(entry for entry in signal.receivers if entry[1] is receiver)
+        signal.receivers.insert(0, entry)
+        del signal.receivers[signal.receivers.index(entry, 1)]
+
+
+def _move_to_end(signal: Any, receiver: Callable[..., Any]) -> None:
+    with signal.lock:
+        entry = next(entry for entry in signal.receivers if entry[1] is receiver)
+        signal.receivers.append(entry)
+        signal.receivers.remove(entry)  # the first of the two

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeAlias
 
-from celery import Celery, chain, chord, group
+from celery import Celery, chain, chord, group, signals
 from redis import Redis
 
 from qrsocket.celery import install
@@ -26,9 +26,28 @@ from qrsocket.context import current
 
 CAROL: dict[str, Any] = {HEADER: {"user": "carol"}}
 NOBODY: dict[str, Any] = {HEADER: None}
+# As Sentry and Datadog write them.
+TRACED: dict[str, Any] = {"x-trace": "1", "headers": {"x-trace": "1"}}
 NOTES_KEPT_SECONDS = 600
 
 BROKER = os.environ.get("SHAPES_BROKER")
+
+SIGNALS = ("task_prerun", "task_postrun", "task_success", "task_failure", "task_retry")
+SIGNALLED = {f"{__name__}.{name}" for name in ("signal_success", "signal_retry", "signal_failure")}
+
+
+def note_signals(when: str) -> None:
+    """Note for whom receivers run that are connected now."""
+    for name in SIGNALS:
+
+        def receive(sender: Any = None, name: str = name, **_: Any) -> None:
+            if sender.name in SIGNALLED:
+                write(sender.request.args[0], f"{name} {sender.request.retries + 1} {when}")
+
+        getattr(signals, name).connect(receive, weak=False, dispatch_uid=f"{name} {when}")
+
+
+note_signals("before")
 
 app = Celery("shapes", broker=BROKER, backend=BROKER)
 app.conf.update(
@@ -40,6 +59,7 @@ app.conf.update(
     beat_schedule={"tick": {"task": "tests.processes.shapes.note", "schedule": 0.1, "args": ["beat/schedule", "tick"]}},
 )
 install(app)
+note_signals("after")
 
 Queue: TypeAlias = Callable[[str], object]
 
@@ -151,6 +171,22 @@ def queue_a_child(run: str, generations: int) -> None:
     write(run, f"{generations} to come")
     if generations:
         queue_a_child.delay(run, generations - 1)
+
+
+@app.task
+def signal_success(run: str) -> None:
+    pass
+
+
+@app.task(bind=True)
+def signal_retry(self: Any, run: str) -> None:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+
+
+@app.task
+def signal_failure(run: str) -> None:
+    raise ValueError("as the test wants")
 
 
 @app.task
@@ -351,3 +387,47 @@ def thread_in_copied_context(run: str) -> object:
 def thread_by_itself(run: str) -> object:
     """A thread begins with no context. This is Python's rule, and we do not bend it."""
     return start_thread.delay(run, copying=False)
+
+
+@shape("job", "link")
+def traced(run: str) -> object:
+    return note.apply_async((run, "job"), headers=TRACED, link=note.si(run, "link").set(headers=TRACED))
+
+
+@shape("attempt 1", "attempt 2")
+def traced_retry(run: str) -> object:
+    return try_twice.apply_async((run,), headers=TRACED)
+
+
+@shape("first", "one", "two", "body")
+def traced_chain(run: str) -> object:
+    header = [note.si(run, "one").set(headers=TRACED), note.si(run, "two").set(headers=TRACED)]
+    body = note.si(run, "body").set(headers=TRACED)
+    return chain(note.si(run, "first").set(headers=TRACED), chord(header, body)).delay()
+
+
+@shape("job", runs_for="carol")
+def traced_explicit_header(run: str) -> object:
+    return note.apply_async((run, "job"), headers={"headers": CAROL})
+
+
+def _signalled(*names: str) -> list[str]:
+    return [f"{name} {when}" for name in names for when in ("before", "after")]
+
+
+@shape(*_signalled("task_prerun 1", "task_success 1", "task_postrun 1"))
+def receivers_of_success(run: str) -> object:
+    return signal_success.delay(run)
+
+
+@shape(*_signalled("task_prerun 1", "task_failure 1", "task_postrun 1"))
+def receivers_of_failure(run: str) -> object:
+    return signal_failure.delay(run)
+
+
+@shape(
+    *_signalled("task_prerun 1", "task_retry 1", "task_postrun 1"),
+    *_signalled("task_prerun 2", "task_success 2", "task_postrun 2"),
+)
+def receivers_of_retry(run: str) -> object:
+    return signal_retry.delay(run)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group, signals
+from celery.app.task import Context as Request
 from celery.canvas import Signature
 
 from qrsocket.celery import install
-from qrsocket.celery.user import HEADER
+from qrsocket.celery.user import HEADER, carried_by
 from qrsocket.context import NOBODY, Context, current, running_for
 
 ALICE = Context(user="alice")
@@ -191,3 +192,91 @@ def test_install_twice() -> None:
 
     assert before == [list(signal.receivers) for signal in SIGNALS]
     assert all(len(receivers) for receivers in before)
+
+
+TRACED: dict[str, Any] = {"headers": {"x-trace": "1"}}
+
+
+@pytest.mark.parametrize(
+    "headers", [TRACED, {**TRACED, "x-trace": "1"}, {}, None, {"headers": None}, {"headers": "odd"}]
+)
+def test_headers_of_a_tracer(headers: dict[str, Any] | None) -> None:
+    """
+    Sentry and Datadog nest headers within headers: ours is found all the same, by the task and by what retries it.
+    """
+    with running_for(ALICE):
+        look.apply_async(headers=headers)
+
+    message, _ = published()
+    request = Request(message)
+    assert {"user": "alice"} == carried_by(vars(request)) == carried_by(message)
+    if isinstance(message.get("headers"), dict):
+        assert {"x-trace": "1", HEADER: {"user": "alice"}} == request.headers
+    assert {"headers": {"x-trace": "1"}} == TRACED
+
+
+def test_the_nested_header_of_the_caller_wins() -> None:
+    """
+    Where a caller names another user within nested headers, the task runs for that one.
+    """
+    with running_for(ALICE):
+        look.apply_async(headers={"headers": CAROL})
+
+    message, _ = published()
+    assert CAROL[HEADER] == carried_by(message) == carried_by(vars(Request(message)))
+    with running_for(ALICE):
+        assert ["carol", None] == look.apply(headers={"headers": CAROL, **CAROL}).get()
+        assert ["alice", None] == look.apply(headers=TRACED).get()
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, str | None]]]:
+    """What receivers know of the user that are connected around `install`, and while a task runs."""
+    known: list[tuple[str, str | None]] = []
+    receivers: list[tuple[Any, Callable[..., Any]]] = []
+
+    def connect(when: str) -> None:
+        for signal in (*SIGNALS[1:], signals.task_success, signals.task_failure, signals.task_retry):
+
+            def receive(signal: Any = signal, **_: Any) -> None:
+                known.append((f"{signal.name} {when}", current().user))
+
+            signal.connect(receive, weak=False, dispatch_uid=(when, signal.name))
+            receivers.append((signal, (when, signal.name)))
+
+    connect("after")
+    EAGER.append(lambda: connect("in the task"))
+    yield known
+    EAGER.clear()
+    for signal, uid in receivers:
+        signal.disconnect(dispatch_uid=uid)
+
+
+EAGER: list[Callable[[], None]] = []
+
+
+@app.task(shared=False, bind=True)
+def end(self: Any, how: str) -> None:
+    for connect in EAGER:
+        connect()
+    if how == "failure":
+        raise ValueError
+    if how == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0)
+
+
+@pytest.mark.parametrize("how", ["success", "failure", "retry"])
+@pytest.mark.parametrize("headers", [None, CAROL], ids=["caller's", "carol's"])
+def test_all_receivers_know_the_user(heard: list[tuple[str, str | None]], how: str, headers: Any) -> None:
+    """
+    Whatever is told of a task's begin and end knows its user, whenever it was connected; the caller is back after it.
+    """
+    with running_for(ALICE):
+        end.apply((how,), headers=headers)
+        assert ALICE is current()
+
+    user = "carol" if headers else "alice"
+    assert {(f"task_{name} {when}", user) for name in ("postrun", how) for when in ("after", "in the task")} <= set(
+        heard
+    )
+    assert {user} == {whom for _, whom in heard}
