@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         default=3600.0, description="Seconds that the last state of a job is kept after its end, for pages that load."
     )
 
+    job_wait_seconds: Seconds = Field(
+        default=24 * 3600.0,
+        description="Seconds that a job may wait for a worker, from when it is due. Then it is told as lost: its "
+        "message is, or nobody consumes its queue. Shorter takes one for lost that is only far behind in line; its end "
+        "is told all the same when it runs after all.",
+    )
+
     debug: bool = Field(
         default=False,
         description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets.",

@@ -1,22 +1,32 @@
 """`async def` tasks, on one event loop for the whole process."""
 
 import asyncio
+import inspect
 import os
 import selectors
+import sys
 import threading
 from asyncio import _set_running_loop  # for who writes an event loop, or as here its selector
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from celery import Task
 from celery._state import get_current_task, pop_current_task, push_current_task  # type: ignore[attr-defined]
+from celery.local import Proxy
 
 from qrsocket.context import current, running_for
 
 # Seconds for the `finally` blocks of a coroutine that is cancelled.
 CLEANUP_TIMEOUT = 10.0
+# Python 3.14 raises for an annotation that names what only a type checker imports, unless told so.
+FORGIVING: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    FORGIVING = {"annotation_format": annotationlib.Format.FORWARDREF}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,8 +43,11 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     all the others wait.
 
     Raises:
+        TypeError: Above `@app.task` instead of below.
         RuntimeError: When called in an `async def` task, which would wait for itself. Queue it, or await the function.
     """
+
+    refuse_task(function, "async_task")
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,6 +68,23 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
                 ended.wait(CLEANUP_TIMEOUT)
             raise
 
+    return declare(run, function)
+
+
+def refuse_task(function: Any, name: str) -> None:
+    """
+    Raises:
+        TypeError: *function* is a task already, which is not called by way of what stands above it.
+    """
+    is_task_class = isinstance(function, type) and issubclass(function, Task)
+    if is_task_class or isinstance(function, Proxy | Task):  # a Proxy first: to ask it more would make the task
+        raise TypeError(f"@{name} decorates the function of a task: write @app.task above, @{name} below")
+
+
+def declare(run: Callable[P, R], function: Callable[..., Any]) -> Callable[P, R]:
+    """Let *run* take what *function* takes in the eyes of Celery too, whose check does not look at `__wrapped__`."""
+    with suppress(ValueError, TypeError):  # it has none, as some that are written in C
+        run.__signature__ = inspect.signature(function, **FORGIVING)  # type: ignore[attr-defined]
     return run
 
 

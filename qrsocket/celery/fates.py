@@ -8,20 +8,29 @@ main process, which knows no more than its message. The state machine sorts that
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from celery import Celery, signals
+from celery import Celery, signals, states
+from celery.exceptions import Retry
 
-from qrsocket.celery.notify import Options, about, options_of, shown_result
+from qrsocket.celery.revoking import note_events
 from qrsocket.celery.run import Run, in_utf8
 from qrsocket.celery.stopping import allow_signals
-from qrsocket.celery.user import carry_user, owner_in
-from qrsocket.celery.watcher import end, say_the_rest, watcher
+from qrsocket.celery.user import carried_by, carry_user, owner_in, owner_of, redelivery_window
+from qrsocket.celery.watched import (
+    IF_TOLD,
+    Options,
+    about,
+    look_among_tasks_of,
+    options_by_name,
+    options_of,
+    shown_result,
+)
+from qrsocket.celery.watcher import begin, end, say_the_rest, watcher
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
 
-_apps: WeakSet[Celery] = WeakSet()
 # Of the worker's main process: after a hard time limit Celery says no more than the id.
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -36,32 +45,43 @@ def install(app: Celery) -> Celery:
     `@notify_user` their user can watch.
 
     Args:
-        app: The application. The signals that carry the user are Celery's own, for all applications of the process.
+        app: The application, or `celery.current_app`. The signals that carry the user are Celery's own, for all
+            applications of the process.
 
     Returns:
         *app*.
     """
+    connect()
+    look_among_tasks_of(getattr(app, "_get_current_object", lambda: app)())  # a Proxy has no weak references
+    return app
+
+
+def connect() -> None:
+    """Connect what is told of tasks. Once is enough, and again does nothing."""
     carry_user()
-    _apps.add(app)
     for sent, receiver in (
         (signals.after_task_publish, _on_publish),
         (signals.task_received, _on_received),
+        (signals.task_prerun, _on_begin),
         (signals.task_success, _on_success),
         (signals.task_failure, _on_failure),
+        (signals.task_postrun, _on_end),
         (signals.task_revoked, _on_revoked),
+        (signals.celeryd_init, _on_worker),
         (signals.worker_process_init, _on_child),
         (signals.worker_process_shutdown, _on_child_end),
     ):
         sent.connect(receiver, weak=False, dispatch_uid=f"qrsocket{receiver.__name__}")
-    return app
 
 
 def _on_publish(
     sender: str | None = None, headers: Any = None, body: Any = None, routing_key: str | None = None, **_: Any
 ) -> None:
     owner = owner_in(headers) if isinstance(headers, Mapping) and "id" in headers else None
-    options = _options_by_name(sender) if owner is not None else None
-    if owner is None or options is None or not isinstance(body, tuple):
+    if owner is None or sender is None or not isinstance(body, tuple):
+        return
+    options = options_by_name(sender) or _if_told(headers)
+    if options is None:
         return
     args, kwargs, _embed = body
     said = about(options, headers, args, kwargs)
@@ -75,19 +95,54 @@ def _on_received(request: Any = None, **_: Any) -> None:
     _received[request.id] = request
 
 
+def _on_begin(task: Any = None, **_: Any) -> None:
+    request = task.request
+    owner, options = owner_of(request), options_of(task) or _if_told(vars(request))
+    if owner is None or options is None:
+        return
+    said = about(options, {**vars(request), "task": task.name}, request.args or (), request.kwargs or {})
+    said |= {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
+    run = Run(JobKey.of(owner, str(request.id)), {**said, "worker": request.hostname}, watcher().wake, options)
+    request.qrsocket_run = run
+    try:
+        begin(run)
+    except SoftTimeLimitExceeded as error:  # Celery would swallow what comes out of here
+        run.raised = error
+    watcher().watch(run)
+
+
 def _on_success(sender: Any = None, result: Any = None, **_: Any) -> None:
-    run, options = _run_of(sender), options_of(sender)
-    if run is not None and options is not None:
-        end(run, State.SUCCEEDED, result=shown_result(options, result))
+    run = _run_of(sender)
+    if run is not None:
+        end(run, State.SUCCEEDED, **shown_result(run.options, result))
 
 
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
-    state, run = _state_after(exception), _run_of(sender)
-    error = in_utf8(exception.message) if isinstance(exception, SocketError) else None
+    run = _run_of(sender)
     if run is not None:
-        end(run, state, error=error)
+        end(run, _state_after(exception), error=_error_of(exception))
     elif task_id in _received:
-        _end_of_message(sender, _received[task_id].request_dict, state, worker=_received[task_id].hostname)
+        request = _received[task_id]
+        _end_of_message(sender, request.request_dict, _state_after(exception), worker=request.hostname)
+
+
+def _on_end(task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
+    """Say how a run ended that neither succeeded nor failed."""
+    run = _run_of(task)
+    if run is None:
+        return
+    watcher().unwatch(run)
+    if run.is_over or state == states.RETRY:
+        return  # another attempt was told of when it was queued
+    if state == states.IGNORED:
+        # The end, if nothing takes its place. `replace()` by another such task was told when that was queued.
+        end(run, State.SUCCEEDED)
+    elif state == states.REJECTED:
+        end(run, State.REQUEUED if getattr(retval, "requeue", False) else State.FAILED)
+    elif state is not None:
+        end(run, State.FAILED)  # its result could not be stored, say
+    elif run.raised is not None and not isinstance(run.raised, Retry):
+        end(run, _state_after(run.raised), error=_error_of(run.raised))  # eager, and its caller gets the error
 
 
 def _on_revoked(
@@ -99,6 +154,10 @@ def _on_revoked(
         _end_of_message(sender, vars(request), State.CANCELLED, worker=worker, reason=reason)
 
 
+def _on_worker(options: Any = None, **_: Any) -> None:
+    note_events(options or {})
+
+
 def _on_child(**_: Any) -> None:
     allow_signals()
 
@@ -108,28 +167,31 @@ def _on_child_end(**_: Any) -> None:
 
 
 def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **fields: Any) -> None:
-    options, owner = options_of(task), owner_in(message)
+    options, owner = options_of(task) or _if_told(message), owner_in(message)
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
         watcher().outbox.say("ended", JobKey.of(owner, str(message["id"])), {**said, **fields, "state": state})
 
 
+def _if_told(message: Mapping[str, Any]) -> Options | None:
+    """Return how to tell of a task that is not decorated: not at all, but for one that was queued by its name alone."""
+    carried = carried_by(message)
+    return IF_TOLD if isinstance(carried, Mapping) and carried.get("by_name") else None
+
+
 def _run_of(task: Any) -> Run | None:
-    run = task.request.__dict__.get("qrsocket_run")
+    run = vars(task.request).get("qrsocket_run")
     return run if isinstance(run, Run) else None
+
+
+def _error_of(exception: Any) -> str | None:
+    return in_utf8(exception.message) if isinstance(exception, SocketError) else None
 
 
 def _state_after(exception: Any) -> State:
     if isinstance(exception, SoftTimeLimitExceeded | TimeLimitExceeded):
         return State.TIMEOUT
     return State.LOST if isinstance(exception, WorkerLostError) else State.FAILED
-
-
-def _options_by_name(name: str | None) -> Options | None:
-    for app in tuple(_apps):
-        if options := options_of(app.tasks.get(name or "")):
-            return options
-    return None
 
 
 def _seconds_until(moment: str | datetime | None) -> float | None:

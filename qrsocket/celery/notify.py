@@ -1,42 +1,27 @@
-"""Tasks that their user can watch: the decorator, and what it is told when."""
+"""Tasks that their user can watch: the decorator, and the run of such a task's function."""
 
 import inspect
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from celery import current_task
-from celery.exceptions import Ignore, Reject, Retry
 
-from qrsocket.audience import Audience
-from qrsocket.celery.asynchronous import async_task
-from qrsocket.celery.run import JobCancelled, Run, current_run, in_utf8
-from qrsocket.celery.user import owner_of, redelivery_window
-from qrsocket.celery.watcher import begin, end, watcher
-from qrsocket.errors import MessageTooLarge, NotSerializable
-from qrsocket.jobs.table import JobKey, State
-from qrsocket.message import encode
+from qrsocket.celery.asynchronous import async_task, declare, refuse_task
+from qrsocket.celery.fates import connect
+from qrsocket.celery.revoking import revoked
+from qrsocket.celery.run import JobCancelled, Run, current_run, running
+from qrsocket.celery.stopping import stoppable
+from qrsocket.celery.watched import MARK, Options, Picked, is_of_a_task
+from qrsocket.celery.watcher import end
+from qrsocket.jobs.table import State
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Picked: TypeAlias = Literal[True] | str | Iterable[str] | Callable[[Any], Any]
 
 logger = logging.getLogger(__name__)
-
-MARK = "__qrsocket__"
-MOST_IN_A_RESULT = 64 * 1024
-# More than any task is retried: one that takes the place of another comes after all retries of that.
-MOST_RETRIES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    title: str | Callable[..., str] | None
-    result: Picked | None
-    states: Collection[str] | None
 
 
 @overload
@@ -73,6 +58,9 @@ def notify_user(
             a function that makes what is shown. Nothing by default.
         states: Those to tell, of the ones above; all by default. What is not told is known all the same, to
             `ready.jobs` for one.
+
+    Raises:
+        TypeError: Above `@app.task` instead of below.
     """
     options = Options(title, result, None if states is None else tuple(State(state) for state in states))
     if function is not None:
@@ -81,111 +69,54 @@ def notify_user(
 
 
 def _watched(function: Callable[P, Any], options: Options) -> Callable[P, Any]:
+    refuse_task(function, "notify_user")
+    connect()  # a worker that does not install the signals would have jobs taken for lost
     if inspect.iscoroutinefunction(function):
         function = async_task(function)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
         task: Any = current_task
-        owner = owner_of(task.request) if task and options_of(task) is options else None
-        if owner is None:
+        if not task:
             return function(*args, **kwargs)
-        return _run(task, owner, options, lambda: function(*args, **kwargs))
+        job_run = vars(task.request).get("qrsocket_run")
+        if job_run is None or job_run.options is not options:
+            _warn_if_no_task_is_known(task, options)
+        elif job_run is not current_run():  # otherwise it calls itself
+            return _run(task, job_run, lambda: function(*args, **kwargs))
+        return function(*args, **kwargs)
 
     setattr(run, MARK, options)
-    return run
+    return declare(run, function)
 
 
-def options_of(task: Any) -> Options | None:
-    """Return how *task* is to be told of; None if it is not decorated."""
-    found = getattr(getattr(task, "run", None), MARK, None)
-    return found if isinstance(found, Options) else None
-
-
-def about(
-    options: Options, request: Mapping[str, Any], args: Iterable[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what is said of a job with each event. *request* has `id`, `task`, `retries`, `replaced_task_nesting`."""
-    retries = request.get("retries") or 0
-    return {
-        "id": request["id"],
-        "task": request["task"],
-        "title": _title(options, args, kwargs),
-        "only": None if options.states is None else f" {' '.join(options.states)} ",
-        "turn": (request.get("replaced_task_nesting") or 0) * MOST_RETRIES + retries,
-        "attempt": retries + 1,
-    }
-
-
-def shown_result(options: Options, value: Any) -> str | None:
-    """Return what the user may see of a result, in JSON; None for nothing."""
-    if not options.result:
-        return None
-    try:
-        shown = _pick(options.result, value)
-        # In a list, since a text alone would not be encoded as JSON.
-        return encode([shown], limit_bytes=MOST_IN_A_RESULT).payload[1:-1].decode()
-    except (NotSerializable, MessageTooLarge) as error:
-        logger.warning("result not shown: %s", type(error).__name__)
-    except Exception as error:  # its text may hold the result
-        logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
-    return None
-
-
-def _run(task: Any, owner: Audience, options: Options, call: Callable[[], Any]) -> Any:
-    request, key = task.request, JobKey.of(owner, str(task.request.id))
-    if (around := current_run()) is not None and around.key == key:
-        return call()  # it calls itself
-    said = about(options, {**vars(request), "task": task.name}, request.args or (), request.kwargs or {})
-    said |= {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
-    run = Run(key, {**said, "worker": request.hostname}, watcher().wake)
-    begin(run)
+def _run(task: Any, run: Run, call: Callable[[], Any]) -> Any:
     if run.is_cancelled:
-        raise Ignore("cancelled by its user before it began")
-    request.qrsocket_run = run  # for the signals that tell how it ended
+        raise revoked(task, "cancelled by its user before it began")
     try:
-        with watcher().watched(run):
+        run.raise_what_came()
+        with running(run), stoppable(run):
             return call()
     except JobCancelled:
         end(run, State.CANCELLED)
-        raise Ignore("cancelled by its user") from None
+        raise revoked(task, "cancelled by its user") from None
     except BaseExceptionGroup as group:
         if not run.is_cancelled or group.split((JobCancelled, CancelledError))[1] is not None:
             raise
         end(run, State.CANCELLED)  # raised in an asyncio.TaskGroup
-        raise Ignore("cancelled by its user") from None
-    except Retry:
-        raise  # was told when it was queued again
-    except Reject as error:
-        end(run, State.REQUEUED if getattr(error, "requeue", False) else State.FAILED)
-        raise
-    except Ignore:
-        # The end, if nothing takes its place. `replace()` by another such task was told when that was queued.
-        end(run, State.SUCCEEDED)
+        raise revoked(task, "cancelled by its user") from None
+    except Exception as error:
+        run.raised = error
         raise
 
 
-def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
-    if options.title is None:
-        return None
-    if not callable(options.title):
-        return in_utf8(options.title)
-    try:
-        return in_utf8(options.title(*args, **kwargs))
-    except Exception as error:  # its text may hold an argument
-        logger.warning("job without a title: `title` of notify_user raised %s", type(error).__name__)
-        return None
-
-
-def _pick(picked: Picked, value: Any) -> Any:
-    if picked is True:
-        return value
-    if callable(picked):
-        return picked(value)
-    if isinstance(picked, str):
-        return _field(value, picked)
-    return {name: _field(value, name) for name in picked}
-
-
-def _field(value: Any, name: str) -> Any:
-    return value[name] if isinstance(value, Mapping) else getattr(value, name)
+def _warn_if_no_task_is_known(task: Any, options: Options) -> None:
+    """Say once that a decorated function runs in a task, and is not known to be any task's own."""
+    if task.request.id is None or options.is_warned or is_of_a_task(options, task.app):
+        return  # called as a plain function
+    options.is_warned = True
+    logger.warning(
+        "job not told of: a function decorated with @notify_user runs in the task %s, and no task is known to be made "
+        "of it; put @notify_user right below @app.task, or functools.wraps on the decorators between them",
+        task.name,
+    )

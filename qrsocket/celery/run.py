@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from math import isfinite
 from typing import Any
@@ -37,18 +38,23 @@ class Run:
         is_cancelled: The owner wants it to stop.
         is_stopping: It knows that, and cleans up.
         is_muted: Another run of the job counts, or it is over: nobody is told of this one.
+        is_over: How it ended was said.
+        raised: What its function has raised, or came before that could begin.
         chunks: Pieces that the job has written, of other runs, too.
         writing: Held by who writes the next one.
     """
 
-    def __init__(self, key: JobKey, about: Mapping[str, Any], wake: Callable[[], None]) -> None:
+    def __init__(self, key: JobKey, about: Mapping[str, Any], wake: Callable[[], None], options: Any = None) -> None:
         """
         Args:
             wake: Called when there is something to say; must not block.
+            options: How its task is told of.
         """
+        self.options = options
         self.key, self.token, self.fence, self.chunks = key, uuid4().hex, 0, 0
         self.about = {**about, "run": self.token}
-        self.is_told = self.is_cancelled = self.is_stopping = self.is_muted = False
+        self.is_told = self.is_cancelled = self.is_stopping = self.is_muted = self.is_over = False
+        self.raised: Exception | None = None
         self.writing = threading.Lock()
         self._wake = wake
         self._progress: tuple[float | None, float | None, str | None] = (None, None, None)
@@ -59,6 +65,10 @@ class Run:
         self._unwritten: list[str] = []
         self._unwritten_size = self._written = 0
         self._piece = ""
+
+    def raise_what_came(self) -> None:
+        if self.raised is not None:
+            raise self.raised
 
     def looks(self) -> bool:
         """Return whether it is to stop, which it knows then."""
@@ -151,7 +161,11 @@ def current_run() -> Run | None:
     return _current.get()
 
 
-def set_current_run(run: Run | None) -> Callable[[], None]:
-    """Let *run* be the one that `job` speaks of. Returns what undoes that."""
+@contextmanager
+def running(run: Run) -> Iterator[None]:
+    """Let *run* be the one that `job` speaks of, until the block ends."""
     token = _current.set(run)
-    return lambda: _current.reset(token)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 from qrsocket.audience import Audience, of_connection, of_user
+from qrsocket.celery.watched import BY_NAME, options_by_name
 from qrsocket.context import Context, TaskRun, begin, current, current_audience, end
 from qrsocket.errors import NoRecipient
 
@@ -67,12 +68,14 @@ def redelivery_window(app: Celery) -> float:
     return float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT) + REDELIVERY_SLACK
 
 
-def _write(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
+def _write(sender: str | None = None, headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
     if headers is None:
         return
     carried = carried_by(headers) if _has_header(headers) else _carried(current())  # one that the caller wrote wins
     if carried is None:
         return
+    if sender is not None and isinstance(carried, Mapping) and options_by_name(sender) is BY_NAME:
+        carried = {**carried, "by_name": True}  # whoever gets it tells its end, decorated or not
     headers[HEADER] = carried
     if isinstance(headers.get("headers"), Mapping):  # all that the main process has to retry with for a lost child
         headers["headers"] = {**headers["headers"], HEADER: carried}

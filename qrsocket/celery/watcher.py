@@ -9,16 +9,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from qrsocket import clients
-from qrsocket.celery.run import Run, set_current_run
+from qrsocket.celery.run import Run
 from qrsocket.celery.saying import Outbox, jobs_of, say, write_piece
-from qrsocket.celery.stopping import stop, stoppable
+from qrsocket.celery.stopping import stop
 from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
@@ -51,21 +51,15 @@ class Watcher:
         self._reaped_at = 0.0
         self._trouble = Trouble("jobs go on")
 
-    @contextmanager
-    def watched(self, run: Run) -> Iterator[None]:
-        """Watch over *run* until the block ends."""
+    def watch(self, run: Run) -> None:
         with self._lock:
             self._runs[run.token] = run
         self._start()
-        undo = set_current_run(run)
-        try:
-            with stoppable(run):
-                yield
-        finally:
-            undo()
-            with self._lock:
-                del self._runs[run.token]
-                self._cancelled_at.pop(run.token, None)
+
+    def unwatch(self, run: Run) -> None:
+        with self._lock:
+            self._runs.pop(run.token, None)
+            self._cancelled_at.pop(run.token, None)
 
     def wake(self) -> None:
         self._awake.set()
@@ -154,6 +148,7 @@ def begin(run: Run) -> None:
 
 def end(run: Run, state: State, **fields: Any) -> None:
     """Say that *run* is over."""
+    run.is_over = True
     if run.is_muted:
         return
     with suppress(Unavailable):

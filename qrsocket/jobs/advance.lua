@@ -1,11 +1,12 @@
 -- The state machine of a job: one event, and what it means to what is known.
 -- ARGV[2]  event    ARGV[3]  owner (an audience)    ARGV[4]  id    ARGV[5]  JSON of what is said with it:
 --   of every event  id, task, title, only (the states to tell, each between spaces), turn (grows with each retry and
---                   replacement), attempt (from 1)
+--                   replacement), attempt (from 1); if_told: the task is not watched, and is told of only if it was
+--   queued by who does not have the task  by_name: if workers say that it is not watched, it is not told of
 --   queued          queue, delay_ms, expires_ms
 --   started         run (a token of this run), is_late (acknowledged when it is done), window_ms (in which it is
 --                   delivered again), worker; fence, chunks, done, total and message of a run that Redis forgot
---   ended           state, run; result (JSON), error, reason, done, total, message; from who knows only the message, no
+--   ended           state, run; result (JSON), or why it is omitted, error, reason, done, total, message; from who knows only the message, no
 --                   run but the worker that had it, if it had
 --   cancel          nothing: the owner wants it to stop
 -- Returns {what became of it, fence, JSON of the job}. OK; OVER: it has ended, nothing changes; STALE: a later run or
@@ -18,6 +19,22 @@ local function reply(word) return {word, tonumber(job and job.fence or 0), job a
 
 local events = {}
 
+-- Take for the first word of a job what its task says, or the workers say of that. Returns whether it is told of.
+local function is_told()
+  if said.if_told and not said.fence then
+    redis.call('HSETNX', tasks, said.task, '') -- for the word that it was queued, if that comes later
+    redis.call('PEXPIRE', tasks, DAY_MS, 'NX')
+    return false
+  end
+  local known = said.by_name and redis.call('HGET', tasks, said.task)
+  if known == '' then return false end
+  if known then
+    local task = cjson.decode(known)
+    said.title, said.only = task.title, task.only
+  end
+  return true
+end
+
 function events.queued()
   if job then
     if is_over then return reply('OVER') end
@@ -29,11 +46,13 @@ function events.queued()
       return reply('OK')
     end
     enter(job, state)
-  else
+  elseif is_told() then
     job = new_job(owner, id, said)
     enter(job, 'queued')
+  else
+    return reply('UNKNOWN')
   end
-  decide_in(job, said.expires_ms or said.delay_ms + DAY_MS)
+  decide_in(job, said.expires_ms or said.delay_ms + terms.wait_ms)
   if said.expires_ms then change(job, {expires = 1}) end
   if said.queue and said.delay_ms == 0 then
     change(job, {queue = said.queue})
@@ -49,6 +68,7 @@ function events.started()
   if job and said.turn < tonumber(job.turn) then return reply('STALE') end
   local is_forgotten = not job and said.fence
   if not job then
+    if not is_told() then return reply('UNKNOWN') end
     job = new_job(owner, id, said)
     if not is_forgotten then tell(job, true) end -- the worker was quicker than the word that it was queued
   end
@@ -61,7 +81,7 @@ function events.started()
   end
   leave_line(job)
   change(job, {
-    run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn,
+    title = said.title or job.title or false, only = said.only or job.only or false, run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn,
     attempt = said.attempt, is_late = said.is_late and 1 or 0, window_ms = said.window_ms,
     worker = said.worker or false, started_at = clock(), state = 'started', ended_at = false, expires = false,
     done = said.done or false, total = said.total or false, message = said.message or false,
@@ -85,8 +105,10 @@ function events.ended()
   if job then
     if not is_current() then return reply('STALE') end
     if said.run and not job.run then enter(job, 'started') end -- its start was not heard of
-  else
+  elseif is_told() then
     job = new_job(owner, id, said)
+  else
+    return reply('UNKNOWN')
   end
   local progress = {done = said.done, total = said.total, message = said.message}
   if said.state == 'requeued' then
@@ -95,7 +117,10 @@ function events.ended()
     decide_in(job, said.window_ms)
   else
     change(job, progress)
-    finish(job, said.state, {result = said.result or false, error = said.error or false, reason = said.reason or false})
+    finish(job, said.state, {
+      result = said.result or false, omitted = said.omitted or false, error = said.error or false,
+      reason = said.reason or false,
+    })
   end
   return reply('OK')
 end

@@ -1,8 +1,8 @@
 -- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after stream.lua.
--- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, and of the owner's messages the
---          number kept and for how long (messages, message_ms)
+-- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, wait_ms that one may wait for a
+--          worker, and of the owner's messages the number kept and for how long (messages, message_ms)
 local terms = cjson.decode(ARGV[1])
-local DAY_MS = 86400000
+local DAY_MS = 86400000 -- for what nobody is left to decide about, and nobody asks for
 local MOST_LISTED, MOST_OF_ONE = 100, 500
 local MOST_LISTED_BYTES = 262144 -- a page gets them in one frame
 local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true, lost = true}
@@ -39,7 +39,7 @@ end
 -- Decide about a job in so many ms, unless something else happens before.
 local function decide_in(job, ms)
   redis.call('ZADD', due, digits(clock() + ms), member_of(job.owner, job.key))
-  redis.call('PEXPIRE', record(job.owner, job.key), digits(ms + DAY_MS)) -- if nobody is left to decide
+  redis.call('PEXPIRE', record(job.owner, job.key), digits(ms + DAY_MS))
   redis.call('PEXPIRE', jobs(job.owner), digits(ms + DAY_MS), 'GT')
 end
 
@@ -80,7 +80,7 @@ local function shown(job)
     id = job.id, task = job.task, title = job.title, state = job.state, seq = tonumber(job.seq),
     attempt = tonumber(job.attempt), place = tonumber(job.place), done = done, total = total, percent = percent,
     message = job.message, cancelling = job.cancel and not OVER[job.state] or nil, error = job.error,
-    reason = job.reason, chunks = tonumber(job.chunks), queued_at = seconds(job.queued_at),
+    reason = job.reason, result_omitted = job.omitted, chunks = tonumber(job.chunks), queued_at = seconds(job.queued_at),
     started_at = seconds(job.started_at), ended_at = seconds(job.ended_at),
   })
   if not job.result then return text end

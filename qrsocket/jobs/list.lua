@@ -15,7 +15,7 @@ local function add(id)
     redis.call('ZREM', jobs(owner), id)
   elseif not job.ended_at or #answer < MOST_LISTED and tonumber(job.ended_at) > since then
     size = size + #(job.result or '')
-    if size > MOST_LISTED_BYTES then job.result = nil end
+    if job.result and size > MOST_LISTED_BYTES then job.result, job.omitted = nil, 'listed' end
     answer[#answer + 1] = shown(job)
   end
 end

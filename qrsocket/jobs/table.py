@@ -34,6 +34,14 @@ class State(StrEnum):
     LOST = "lost"
 
 
+class Omitted(StrEnum):
+    """Why the result of a job that succeeded is not shown, though its task shows results."""
+
+    TOO_LARGE = "too_large"  # over 64 KiB
+    FAILED = "failed"  # it is no JSON, or `result=` has raised
+    LISTED = "listed"  # one of many: it is there when its job is asked for alone
+
+
 class Answer(StrEnum):
     """What a script answers."""
 
@@ -131,6 +139,7 @@ class Jobs(NamedTuple):
         terms = {
             "lease_ms": round(self.settings.lease * 1000),
             "job_ms": round(self.settings.job_seconds * 1000),
+            "wait_ms": round(self.settings.job_wait_seconds * 1000),
             "messages": self.settings.recovery_messages,
             "message_ms": round(self.settings.recovery_seconds * 1000),
         }

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from qrsocket import clients
 from qrsocket.audience import Audience
 from qrsocket.errors import SocketError, Unavailable
-from qrsocket.jobs.table import JobKey, Jobs, State
+from qrsocket.jobs.table import JobKey, Jobs, Omitted, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server.connection import Connection
@@ -36,6 +36,9 @@ class JobShown(BaseModel):
     error: str | None = None
     reason: str | None = None
     result: Any = None
+    result_omitted: Omitted | None = Field(
+        None, description="Why a result is not shown: too large, no JSON, or one of a long list (ask for it alone)."
+    )
     chunks: int | None = Field(None, description="Pieces of text that it has written.")
     queued_at: float
     started_at: float | None = None

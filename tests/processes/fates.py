@@ -49,6 +49,12 @@ def retry(self: Any, run: str) -> None:
         raise self.retry(countdown=0)
 
 
+@app.task(bind=True)
+@notify_user
+def retry_later(self: Any, run: str) -> None:
+    raise self.retry(countdown=3)
+
+
 @app.task(autoretry_for=(ValueError,), retry_kwargs={"max_retries": 1, "countdown": 0})
 @notify_user
 def retry_in_vain(run: str) -> None:
@@ -87,6 +93,10 @@ def take_long(run: str) -> None:
 @app.task
 @notify_user
 def look_often(run: str) -> None:
+    look(run)
+
+
+def look(run: str) -> None:
     """Go on until told to stop."""
     note("begun", run)
     try:

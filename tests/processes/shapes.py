@@ -54,7 +54,8 @@ app.conf.update(
     task_default_queue=os.environ.get("SHAPES_QUEUE", "shapes"),
     worker_hijack_root_logger=False,
     task_acks_late="SHAPES_ACKS_LATE" in os.environ,
-    include=["tests.processes.jobs", "tests.processes.fates"],
+    worker_send_task_events="SHAPES_EVENTS" in os.environ,
+    include=["tests.processes.jobs", "tests.processes.fates", "tests.processes.wrapped"],
     broker_connection_retry_on_startup=True,
     beat_schedule={"tick": {"task": "tests.processes.shapes.note", "schedule": 0.1, "args": ["beat/schedule", "tick"]}},
 )

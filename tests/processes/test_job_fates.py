@@ -10,6 +10,8 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
+from celery import chain, chord
+from celery.exceptions import ChordError, TaskRevokedError
 from fastapi import FastAPI
 from redis import Redis
 
@@ -21,7 +23,7 @@ from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
 from tests.conftest import Configure, until
-from tests.processes import fates, shapes
+from tests.processes import fates, shapes, wrapped
 from tests.running import Running, worker
 
 ALICE = Context(user="alice")
@@ -77,6 +79,11 @@ class Stage:
                 states.append(told["state"])
         return states
 
+    def running(self, task: str) -> list[str]:
+        """Return the jobs of a task that have begun and not ended."""
+        begun = [job for job, told in self.told.items() if told[-1]["task"].endswith(task)]
+        return [job for job in begun if self.states(job)[-1] == "started"]
+
     def last(self, job: str) -> dict[str, Any]:
         return self.told[job][-1]
 
@@ -98,11 +105,28 @@ class Stage:
 def a_worker(stage: Stage, broker: EmbeddedRedis, *, visibility_timeout: int = 60) -> Iterator[Running]:
     timeout = str(visibility_timeout)
     environment = {"SHAPES_BROKER": broker.url, "SHAPES_QUEUE": stage.queue, "SHAPES_VISIBILITY_TIMEOUT": timeout}
+    environment["SHAPES_EVENTS"] = "1"
     if stage.is_late:
         environment["SHAPES_ACKS_LATE"] = "1"
     with worker(environment, app=APP, pool=stage.pool, concurrency=6) as running:
         yield running
         running.kill()  # an orderly end takes gevent 5 s
+
+
+@contextmanager
+def revocations() -> Iterator[Callable[[set[str]], None]]:
+    """Hear what a monitor such as Flower hears of; yields what waits until these tasks were revoked."""
+    ids: set[str] = set()
+    with shapes.app.connection_for_read() as connection:
+        receiver = shapes.app.events.Receiver(connection, {"task-revoked": lambda event: ids.add(event["uuid"])})
+        with receiver.consumer_context() as (connection, _channel, _consumers):
+
+            def wait(wanted: set[str]) -> None:
+                while not wanted <= ids:
+                    connection.drain_events(timeout=PATIENCE)
+
+            connection.drain_events(timeout=PATIENCE)  # subscribes, and hears a worker's heartbeat
+            yield wait
 
 
 @pytest.fixture(params=POOLS, ids=POOLS)
@@ -171,12 +195,31 @@ async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: Embedde
 
 
 @pytest.mark.timeout(120)
+async def test_a_job_is_known_by_its_task(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    Whatever others have wrapped around the function of a job, or put in its place, the job is told of to its end; a
+    function that is called by another task is no job. Where none can be known, the log says so.
+    """
+    with a_worker(stage, broker) as running:
+        expected = {stage.start(task): ["queued", "started", "succeeded"] for task in wrapped.WATCHED}
+        expected[stage.start(wrapped.retried)] = ["queued", "started", "retrying", "started", "succeeded"]
+        unwatched = [stage.start(task) for task in wrapped.UNWATCHED]
+        await stage.over(*expected)
+        running.wait_for("job not told of: .* in the task tests.processes.wrapped.calls_what_nobody_can_find")
+        last = stage.start(fates.succeed)
+        await stage.over(last)
+
+    assert expected == {job: stage.states(job) for job in expected}
+    assert not {*unwatched} & stage.told.keys()
+
+
+@pytest.mark.timeout(120)
 async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
     """
     A job that waits is cancelled at once and never runs. One that runs stops where it looks whether it should, on
     prefork also where it does not look; what it has to clean up is cleaned up, in coroutines too.
     """
-    tasks = [fates.look_often, fates.look_in_a_group]
+    tasks = [fates.look_often, fates.look_in_a_group, wrapped.look_often]
     if stage.pool == "prefork":
         tasks += [fates.take_long, fates.take_long_in_async]
     with a_worker(stage, broker):
@@ -197,6 +240,40 @@ async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
         assert [["queued", "started", "cancelled"]] * len(running) == [stage.states(job) for job in running]
         assert 0 == stage.notebook.llen("begun:waiting")
         assert "cancelled" == (await stage.cancel(waiting))["state"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_cancelled_job_is_revoked_to_celery(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    However a job is cancelled, its result says that it was revoked, and so do its chord, its chain and the events that
+    monitors read: nobody waits for it for ever.
+    """
+    with a_worker(stage, broker), revocations() as until_revoked:
+        running, inside = stage.start(fates.look_often, args=("running",)), stage.start(fates.look_in_a_group)
+        unstored = stage.start(fates.look_often, args=("unstored",), ignore_result=True)
+        waiting, retrying = stage.start(fates.look_often, countdown=4), stage.start(fates.retry_later)
+        with running_for(ALICE):
+            member = fates.look_often.si("member").set(queue=stage.queue)
+            body, other = (fates.succeed.si(word).set(queue=stage.queue) for word in ("body", "other"))
+            of_chord = chord([member, other], body).delay()
+            first, last = fates.look_often.si("first").set(queue=stage.queue), fates.succeed.si("last")
+            of_chain = chord([chain(first, last.set(queue=stage.queue)), other], body).delay()
+        await stage.entered(inside, "started")
+        await stage.entered(retrying, "retrying")
+        await stage.until(lambda: len(stage.running("look_often")) >= 4, "not all have begun")
+        results = [shapes.app.AsyncResult(id) for id in (running, inside, waiting, retrying)]
+        for job in (running, unstored, inside, waiting, retrying, *stage.running("look_often")):
+            await stage.cancel(job)
+
+        for result in results:
+            with pytest.raises(TaskRevokedError):
+                await asyncio.to_thread(result.get, timeout=PATIENCE)
+            assert "REVOKED" == result.state
+        for result in (of_chord, of_chain):
+            with pytest.raises((ChordError, TaskRevokedError)):
+                await asyncio.to_thread(result.get, timeout=PATIENCE)
+        assert "PENDING" == shapes.app.AsyncResult(unstored).state
+        await asyncio.to_thread(until_revoked, {running, inside, waiting, retrying, unstored})
 
 
 @pytest.mark.parametrize("pool_name", ["prefork", "gevent"], indirect=True)

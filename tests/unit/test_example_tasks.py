@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from qrsocket.celery.notify import MOST_IN_A_RESULT
+from qrsocket.celery.watched import MOST_IN_A_RESULT
 from qrsocket.message import encode
 from worker.rows import COLUMNS, Rejected, read_rows
 from worker.tasks import MOST_SHOWN, Imported

@@ -1,0 +1,209 @@
+"""Which tasks are watched, known by the task and not by a function that others may replace; what is told of each."""
+
+import inspect
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+from weakref import WeakSet
+
+from celery import Celery, Task
+from celery._state import _get_active_apps  # type: ignore[attr-defined]
+from celery.local import Proxy
+
+from qrsocket.celery.run import in_utf8
+from qrsocket.errors import MessageTooLarge, NotSerializable
+from qrsocket.jobs.table import Omitted, State
+from qrsocket.message import encode
+
+Picked: TypeAlias = Literal[True] | str | Iterable[str] | Callable[[Any], Any]
+
+logger = logging.getLogger(__name__)
+
+MARK = "__qrsocket__"
+MOST_IN_A_RESULT = 64 * 1024
+# More than any task is retried: one that takes the place of another comes after all retries of that.
+MOST_RETRIES = 1_000_000
+TAKES_ANYTHING = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+@dataclass(eq=False)
+class Options:
+    """
+    How a task is told of: see `notify_user`.
+
+    Attributes:
+        if_told: Only if its user was told of it already.
+        by_name: As workers have said; if none has, it is told of.
+        is_warned: It was said that nobody knows its task.
+    """
+
+    title: str | Callable[..., str] | None = None
+    result: Picked | None = None
+    states: Collection[State] | None = None
+    if_told: bool = False
+    by_name: bool = False
+    is_warned: bool = False
+
+    @property
+    def only(self) -> str | None:
+        return None if self.states is None else f" {' '.join(self.states)} "
+
+
+# Of a task that is not decorated, and was queued by a process that could not know that.
+IF_TOLD = Options(if_told=True)
+# Of a task that this process does not have.
+BY_NAME = Options(by_name=True)
+
+_apps: WeakSet[Celery] = WeakSet()
+_of_tasks: WeakSet[Options] = WeakSet()
+
+
+def look_among_tasks_of(app: Celery) -> None:
+    """Take the tasks of *app* for known, those too that are declared and not yet made."""
+    _apps.add(app)
+
+
+def options_by_name(name: str) -> Options | None:
+    """Return how the task called *name* is to be told of; None if it is not decorated."""
+    if name.startswith("celery."):
+        return None  # its own
+    # Those that are made already first: to make the others takes the time of who publishes.
+    here = [tasks[name] for tasks in map(_tasks_of, _get_active_apps()) if name in tasks]
+    here = here or [app.tasks[name] for app in tuple(_apps) if _may_make_tasks(app) and name in app.tasks]
+    return next(filter(None, map(options_of, here)), None) if here else BY_NAME
+
+
+def options_of(task: Any) -> Options | None:
+    """
+    Return how *task* is to be told of; None if it is not decorated.
+
+    It is remembered, since whatever the task has of its function may be replaced.
+    """
+    while not issubclass(type(task), Task) and hasattr(task, "__wrapped__"):
+        task = task.__wrapped__  # a tracer's wrapper of the task itself
+    run = getattr(task.run, "__func__", task.run)
+    looked_at, known = vars(task).get(MARK, (None, None))
+    if run is not looked_at:
+        known = _find(task) or known
+        vars(task)[MARK] = run, known
+    if known is not None:
+        _of_tasks.add(known)
+    return known  # type: ignore[no-any-return]
+
+
+def is_of_a_task(options: Options, app: Celery) -> bool:
+    """Return whether a task of *app* is known to be told of by *options*."""
+    if options not in _of_tasks:
+        for task in tuple(app.tasks.values()):
+            options_of(task)
+    return options in _of_tasks
+
+
+def about(
+    options: Options, request: Mapping[str, Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what is said of a job with each event. *request* has `id`, `task`, `retries`, `replaced_task_nesting`."""
+    retries = request.get("retries") or 0
+    return {
+        "id": request["id"],
+        "task": request["task"],
+        "title": _title(options, args, kwargs),
+        "only": options.only,
+        "if_told": options.if_told or None,
+        "by_name": options.by_name or None,
+        "turn": (request.get("replaced_task_nesting") or 0) * MOST_RETRIES + retries,
+        "attempt": retries + 1,
+    }
+
+
+def shown_result(options: Options, value: Any) -> dict[str, Any]:
+    """Return what the user may see of a result: `result` in JSON, or why it is `omitted`; empty for nothing."""
+    if not options.result:
+        return {}
+    try:
+        shown = _pick(options.result, value)
+        # In a list, since a text alone would not be encoded as JSON.
+        return {"result": encode([shown], limit_bytes=MOST_IN_A_RESULT).payload[1:-1].decode()}
+    except MessageTooLarge:
+        logger.warning("result not shown: larger than %d bytes", MOST_IN_A_RESULT)
+        return {"omitted": Omitted.TOO_LARGE}
+    except NotSerializable:
+        logger.warning("result not shown: not serializable as JSON")
+    except Exception as error:  # its text may hold the result
+        logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
+    return {"omitted": Omitted.FAILED}
+
+
+def _tasks_of(app: Any) -> Mapping[str, Any]:
+    return app._tasks  # type: ignore[no-any-return]  # noqa: SLF001 - `tasks` would make those that are declared
+
+
+def _may_make_tasks(app: Any) -> bool:
+    return bool(app.finalized or app.autofinalize)
+
+
+def _find(task: Any) -> Options | None:
+    """Look for the decorated function in what *task* has of its function, and through what is wrapped around it."""
+    things = [getattr(task, name, None) for name in ("_decorated_fun", "__wrapped__", "_orig_run", "run")]
+    things.append(getattr(type(task), "run", None))
+    seen: set[int] = set()
+    while things:
+        thing = things.pop()
+        # A task is not the wrapper of another: what is found in one is that one's.
+        if thing is None or id(thing) in seen or isinstance(thing, Proxy | Task):
+            continue
+        seen.add(id(thing))
+        found = getattr(thing, "__dict__", {}).get(MARK)
+        if isinstance(found, Options):
+            return found
+        things += _inside(thing)
+    return None
+
+
+def _inside(thing: Any) -> Iterator[Any]:
+    """Yield what *thing* may be a wrapper of."""
+    yield getattr(thing, "__wrapped__", None)
+    yield getattr(thing, "__func__", None)
+    if isinstance(thing, partial):
+        yield thing.func
+    elif inspect.isfunction(thing):
+        # Other functions that close over a decorated one may just call it.
+        if thing.__code__.co_flags & TAKES_ANYTHING == TAKES_ANYTHING:
+            yield from (cell.cell_contents for cell in thing.__closure__ or () if _is_callable(cell))
+    elif not inspect.isclass(thing) and callable(thing):
+        yield from (value for value in getattr(thing, "__dict__", {}).values() if callable(value))
+
+
+def _is_callable(cell: Any) -> bool:
+    try:
+        return callable(cell.cell_contents)
+    except ValueError:  # it is empty yet
+        return False
+
+
+def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
+    if options.title is None:
+        return None
+    if not callable(options.title):
+        return in_utf8(options.title)
+    try:
+        return in_utf8(options.title(*args, **kwargs))
+    except Exception as error:  # its text may hold an argument
+        logger.warning("job without a title: `title` of notify_user raised %s", type(error).__name__)
+        return None
+
+
+def _pick(picked: Picked, value: Any) -> Any:
+    if picked is True:
+        return value
+    if callable(picked):
+        return picked(value)
+    if isinstance(picked, str):
+        return _field(value, picked)
+    return {name: _field(value, name) for name in picked}
+
+
+def _field(value: Any, name: str) -> Any:
+    return value[name] if isinstance(value, Mapping) else getattr(value, name)
