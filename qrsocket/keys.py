@@ -104,6 +104,16 @@ class Keys:
         """Set: queues that jobs wait in."""
         return f"{self.base}lines"
 
+    @property
+    def tasks(self) -> str:
+        """Hash: name of a task -> how it is told of, as workers have announced."""
+        return f"{self.base}tasks"
+
+    @property
+    def consumed(self) -> str:
+        """Sorted set: queue -> until when (ms) a worker is known to consume it."""
+        return f"{self.base}consumed"
+
     def line(self, queue: str) -> str:
         """Sorted set: `<id> <owner>` of a job that waits in *queue* -> since when (Unix ms)."""
         return f"{self.base}line:{queue}"

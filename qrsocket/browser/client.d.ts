@@ -36,6 +36,8 @@ export interface Job<Result = any> {
   cancelling?: true;
   /** What the task's author chose to show. */
   result?: Result;
+  /** Why there is no `result`: over 64 KiB, not to be shown as JSON, or one of a long list (ask for its job alone). */
+  result_omitted?: "too_large" | "failed" | "listed";
   /** Meant for the user. */
   error?: string;
   /** "expired", "revoked", … */

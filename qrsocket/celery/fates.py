@@ -14,6 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, Worker
 from celery import Celery, signals, states
 from celery.exceptions import Retry
 
+from qrsocket.celery.announcing import announce, keep_announcing, stop_announcing
 from qrsocket.celery.revoking import note_events
 from qrsocket.celery.run import Run, in_utf8
 from qrsocket.celery.stopping import allow_signals
@@ -68,6 +69,9 @@ def connect() -> None:
         (signals.task_postrun, _on_end),
         (signals.task_revoked, _on_revoked),
         (signals.celeryd_init, _on_worker),
+        (signals.celeryd_after_setup, _on_worker_setup),
+        (signals.worker_ready, _on_worker_ready),
+        (signals.worker_shutdown, _on_worker_end),
         (signals.worker_process_init, _on_child),
         (signals.worker_process_shutdown, _on_child_end),
     ):
@@ -156,6 +160,18 @@ def _on_revoked(
 
 def _on_worker(options: Any = None, **_: Any) -> None:
     note_events(options or {})
+
+
+def _on_worker_setup(instance: Any = None, **_: Any) -> None:
+    announce(instance.app)  # before it takes the first task
+
+
+def _on_worker_ready(sender: Any = None, **_: Any) -> None:
+    keep_announcing(sender.app)
+
+
+def _on_worker_end(**_: Any) -> None:
+    stop_announcing()
 
 
 def _on_child(**_: Any) -> None:

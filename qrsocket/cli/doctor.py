@@ -1,4 +1,4 @@
-"""Follows a message from here through Redis to every web node, hop by hop."""
+"""Follows a message from here through Redis to every web node, hop by hop, and jobs to their workers."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from qrsocket.cli.address import shown
 from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.cli.findings import Finding, Severity, attempt, fault, fine, since, warning
 from qrsocket.cli.probing import probe_nodes
+from qrsocket.cli.queues import examine_queues
 from qrsocket.fanout.publish import answer_probe, probe
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.roundtrip import Call, run
@@ -45,6 +46,7 @@ def examine() -> Iterator[Finding]:
     yield attempt("scripts", lambda: _check_scripts(client, keys, timeout))
     yield attempt("pub/sub", lambda: _check_pubsub(client, keys, timeout))
     yield from probe_nodes(client, settings)
+    yield from examine_queues(client, settings)
 
 
 def check_connection(settings: Settings) -> Finding:

@@ -1,6 +1,6 @@
 """The jobs in Redis, each in the hands of its owner: every operation on them, as a `Call`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -91,6 +91,19 @@ class Beat(NamedTuple):
     progress: Mapping[str, Any] | None
 
 
+class Line(NamedTuple):
+    """
+    Jobs that wait in a queue.
+
+    Attributes:
+        seconds: Since the first of them does.
+    """
+
+    queue: str
+    jobs: int
+    seconds: int
+
+
 class Jobs(NamedTuple):
     """The jobs of one shard."""
 
@@ -113,6 +126,23 @@ class Jobs(NamedTuple):
     def reap(self) -> Call[bool]:
         """Describe a look at those jobs that nothing was heard of in time; run, it says whether there are more."""
         return self._call("reap", [REAP_BATCH], bool)
+
+    def announce(self, queues: Collection[str], tasks: Mapping[str, bytes]) -> Call[int]:
+        """Describe what a worker says of itself, for a lease: its queues, and how its tasks are told of."""
+        words = [word for name_and_how in tasks.items() for word in name_and_how]
+        lease_ms = round(self.settings.lease * 1000)
+        return self._call("announce", [lease_ms, len(queues), *queues, *words], int)
+
+    def queues(self) -> Call[tuple[list[Line], set[str]]]:
+        """Describe the question which queues jobs wait in, and which are consumed."""
+
+        def parse(reply: list[Any]) -> tuple[list[Line], set[str]]:
+            waits, consumed = reply
+            return [Line(queue.decode(), *numbers) for queue, *numbers in waits], {one.decode() for one in consumed}
+
+        # Without the other preludes, which would write: to ask leaves nothing behind.
+        script = Script.load("qrsocket.jobs", "queues", "jobs/keys", base=self.keys.base)
+        return script_call(script, [self.keys.base], [], parse)
 
     def listed(self, owner: Audience, id: str = "") -> Call[list[dict[str, Any]]]:
         """Describe the question for the jobs of *owner*, at most 100, the newest first; or for one of them."""

@@ -16,6 +16,7 @@ class Job:
         state: queued, waiting, started, retrying, requeued; at its end succeeded, failed, timeout, cancelled, lost.
         seq: Grows with each change of this job.
         result: What the task shows of it, not what it returns.
+        result_omitted: Why it is not shown: "too_large", "failed" or "listed".
         error: Text meant for the user.
     """
 
@@ -32,6 +33,7 @@ class Job:
     message: str | None = None
     cancelling: bool | None = None
     result: Any = None
+    result_omitted: str | None = None
     error: str | None = None
     reason: str | None = None
     chunks: int | None = None

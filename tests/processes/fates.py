@@ -31,6 +31,11 @@ def succeed(run: str) -> str:
 
 
 @app.task
+@notify_user(title="The end", states=["succeeded", "failed", "timeout", "cancelled", "lost"])
+def only_the_end(run: str) -> None: ...
+
+
+@app.task
 @notify_user
 def fail(run: str) -> None:
     raise ValueError(SECRET)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
 from tests.conftest import Configure, until
 from tests.processes import fates, shapes, wrapped
-from tests.running import Running, worker
+from tests.running import ROOT, Running, worker
 
 ALICE = Context(user="alice")
 APP = "tests.processes.shapes"
@@ -211,6 +213,38 @@ async def test_a_job_is_known_by_its_task(stage: Stage, broker: EmbeddedRedis) -
 
     assert expected == {job: stage.states(job) for job in expected}
     assert not {*unwatched} & stage.told.keys()
+
+
+@pytest.mark.parametrize("is_late", [False], ids=["early"], indirect=True)
+@pytest.mark.timeout(120)
+async def test_a_job_that_is_queued_by_its_name(stage: Stage, broker: EmbeddedRedis) -> None:
+    """
+    A process that has no task, and queues one by its name, tells of it at once, also when no worker runs, and its end
+    comes in any case. Once a worker has said which of its tasks are watched, the others are told of no more.
+    """
+
+    async def send(task: Any) -> str:
+        words = (broker.url, stage.queue, task.name, "run")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.processes.bare_client", *words, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        return (await process.communicate())[0].decode().strip()
+
+    watched, unwatched, failing = await send(fates.succeed), await send(shapes.note_one), await send(shapes.note)
+    for job in (watched, unwatched, failing):
+        await stage.entered(job, "queued")
+    with a_worker(stage, broker):
+        await stage.over(watched, unwatched, failing)
+        known, told = await send(shapes.fail), await send(fates.only_the_end)
+        await stage.over(told)
+        last = stage.start(fates.succeed)
+        await stage.over(last)
+
+    assert [["queued", "started", "succeeded"]] == [stage.states(watched)]
+    assert [["queued", "started", "failed"]] * 2 == [stage.states(unwatched), stage.states(failing)]
+    assert ["succeeded"] == stage.states(told)
+    assert "The end" == stage.last(told)["title"]
+    assert known not in stage.told
 
 
 @pytest.mark.timeout(120)

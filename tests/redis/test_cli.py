@@ -18,12 +18,14 @@ from kombu import Connection
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from qrsocket.audience import of_user
 from qrsocket.cli.address import for_celery, shown
 from qrsocket.cli.app import app
 from qrsocket.cli.ask import print_online
 from qrsocket.cli.probing import ANSWER_TIMEOUT
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.fanout.publish import Frame, answer_probe
+from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.message import Kind
 from qrsocket.roundtrip import run
@@ -250,6 +252,34 @@ def test_doctor_finds_a_blocked_node(node: Node) -> None:
     assert 1 == result.exit_code
     assert f"✗ web node n1: it gets messages and did not answer within {ANSWER_TIMEOUT:g} s" in result.stdout
     assert "event loop is blocked" in result.stdout
+
+
+def test_doctor_finds_a_queue_that_nobody_consumes(configure: Configure, redis: redis_py.Redis) -> None:
+    """
+    Where jobs wait and no worker is, the doctor says how many, since when, and what to do. A topic is consumed by who
+    consumes its pattern.
+    """
+    configure(shards=2)
+    settings = get_settings()
+    for number in range(4):
+        queue = "mistyped" if number % 2 else "feed.import.csv"
+        about = {"id": f"j{number}", "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0, "queue": queue}
+        owner = of_user(f"user-{number}")
+        keys = Keyspace.of(settings).of_audience(owner)
+        run(redis, Jobs(keys, settings).advance("queued", JobKey(owner, f"j{number}"), about), timeout=PATIENCE)
+        redis.zincrby(keys.line(queue), -180_000, f"j{number} {owner}")
+    alone = qrsocket("doctor")
+    for keys in Keyspace.of(settings).shards:
+        run(redis, Jobs(keys, settings).announce(["emails", "feed.#"], {}), timeout=PATIENCE)
+    beside = qrsocket("doctor")
+
+    assert "✗ queue feed.import.csv: 2 jobs wait in it, the first for 3 min, and no worker consumes it" in alone.stdout
+    assert "No worker runs that uses qrsocket" in alone.stdout
+    assert "✓ queues: workers consume emails, feed.#" in beside.stdout
+    assert "feed.import.csv" not in beside.stdout
+    assert "✗ queue mistyped: 2 jobs wait in it, the first for 3 min, and no worker consumes it" in beside.stdout
+    assert "celery -A MODULE worker -Q mistyped" in " ".join(beside.stdout.split())
+    assert 1 == beside.exit_code
 
 
 def test_doctor_tries_every_shard(configure: Configure, new_node: NewNode, redis: redis_py.Redis) -> None:

@@ -13,7 +13,7 @@ from qrsocket.presence import table
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from tests.clients import PATIENCE
-from tests.conftest import RoundTrip
+from tests.conftest import Configure, RoundTrip
 from tests.redis.conftest import LEASE, Node, now_ms
 
 ALICE: Audience = "u:alice"
@@ -333,14 +333,86 @@ def test_only_the_states_that_are_wanted(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("expires", [False, True])
-def test_a_job_that_nobody_takes(scene: Scene, expires: bool) -> None:
+def test_a_job_that_nobody_takes(scene: Scene, configure: Configure, expires: bool) -> None:
     """
-    A job that no worker takes is over when it expires, or after a day.
+    A job that no worker takes is over when it expires, or `job_wait_seconds` after it was due: a day, or less.
     """
-    scene.say("queued", **({"expires_ms": 5_000} if expires else {}))
-    scene.later(6 if expires else 24 * 3600 + 1)
+    assert 24 * 3600 == get_settings().job_wait_seconds
+    configure(job_wait_seconds=60)
+    scene.jobs = Jobs(scene.keys, get_settings())
+    scene.say("queued", delay_ms=10_000, **({"expires_ms": 5_000} if expires else {}))
+    scene.later(4 if expires else 69)
+    assert ["queued"] == scene.kept()
+    scene.later(2)
 
     assert ["queued", "cancelled" if expires else "lost"] == scene.kept()
+
+
+def announce(scene: Scene, tasks: dict[str, bytes], *queues: str) -> None:
+    scene.do(scene.jobs.announce(queues, tasks))
+
+
+@pytest.mark.parametrize(
+    ("announced", "states"),
+    [
+        ({}, ["queued", "started", "succeeded"]),
+        ({"t": b""}, []),
+        ({"t": b"{}"}, ["queued", "started", "succeeded"]),
+        ({"t": b'{"title": "T", "only": " succeeded "}'}, ["succeeded"]),
+    ],
+    ids=["nobody has said", "not watched", "watched", "in part"],
+)
+def test_a_job_whose_task_is_only_named(scene: Scene, announced: dict[str, bytes], states: list[str]) -> None:
+    """
+    A job that was queued by who does not have its task is told of as workers have said, and to its end if none has.
+    """
+    announce(scene, announced)
+    scene.say("queued", by_name=True)
+    title = (scene.shown() or {}).get("title")
+    scene.say("started", run="r1", if_told=announced in ({}, {"t": b""}))
+    scene.say("ended", run="r1", state="succeeded", if_told=announced in ({}, {"t": b""}))
+
+    assert states == scene.kept()
+    assert ("T" if b"title" in announced.get("t", b"") else None) == title
+
+
+def test_a_worker_that_is_quicker_than_a_name(scene: Scene) -> None:
+    """
+    The word that a job was queued comes to nothing when a worker has it already and its task is not watched.
+    """
+    assert Answer.UNKNOWN is scene.say("started", run="r1", if_told=True).answer
+    assert Answer.UNKNOWN is scene.say("queued", by_name=True).answer
+    assert Answer.UNKNOWN is scene.say("ended", run="r1", state="failed", if_told=True).answer
+    assert scene.shown() is None
+
+
+def test_a_run_that_redis_forgot_and_that_was_told_of_by_name(scene: Scene) -> None:
+    """
+    Its worker makes it known again, as any other.
+    """
+    scene.say("queued", by_name=True)
+    scene.say("started", run="r1", if_told=True)
+    scene.forget()
+
+    assert Answer.OK is scene.say("started", run="r1", if_told=True, fence=7).answer
+
+
+def test_queues_and_who_consumes_them(scene: Scene) -> None:
+    """
+    Redis knows which queues jobs wait in, how many and since when, and which are consumed by a worker that lives.
+    """
+    announce(scene, {"t": b""}, "emails", "imports")
+    scene.say("queued", queue="import")
+    scene.client.zincrby(scene.keys.line("import"), -5_000, "j1 u:alice")
+    waits, consumed = scene.do(scene.jobs.queues())
+    [(queue, jobs, seconds)] = waits
+
+    assert ("import", 1, {"emails", "imports"}) == (queue, jobs, consumed)
+    assert 5 <= seconds <= 5 + PATIENCE
+    scene.client.zincrby(scene.keys.consumed, -1000 * get_settings().lease - 1, "emails")
+    assert {"imports"} == scene.do(scene.jobs.queues())[1]
+    assert 0 < scene.client.pttl(scene.keys.consumed)
+    assert 0 < scene.client.pttl(scene.keys.tasks)
 
 
 def test_places_in_line(scene: Scene) -> None:
@@ -446,6 +518,8 @@ def test_large_results_are_listed_for_the_newest(scene: Scene) -> None:
 
     assert [f"j{number}" for number in reversed(range(20))] == [job["id"] for job in listed]
     assert [True] * 4 + [False] * 16 == ["result" in job for job in listed]
+    assert [None] * 4 + ["listed"] * 16 == [job.get("result_omitted") for job in listed]
+    assert "result_omitted" not in scene.do(scene.jobs.listed(ALICE, "j0"))[0]
     assert "result" in scene.do(scene.jobs.listed(ALICE, "j0"))[0]
 
 

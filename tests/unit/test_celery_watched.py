@@ -12,7 +12,7 @@ from celery import Celery, current_app, shared_task, signals
 from celery.utils.functional import arity_greater
 
 from qrsocket.celery import async_task, install, notify_user
-from qrsocket.celery.watched import BY_NAME, options_by_name, options_of
+from qrsocket.celery.watched import BY_NAME, Options, options_by_name, options_of, shown_result
 
 app = Celery("watched", broker="memory://", set_as_current=False)
 
@@ -134,6 +134,25 @@ def test_a_task_that_is_declared_and_not_yet_made() -> None:
     assert options_by_name("of by hand") is BY_NAME
     by_hand.finalize()
     assert options_by_name("of by hand") not in (None, BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("result", "value", "shown"),
+    [
+        (None, 1, {}),
+        (True, {"rows": 1}, {"result": '{"rows":1}'}),
+        ("rows", {"rows": 1}, {"result": "1"}),
+        (True, "x" * 64 * 1024, {"omitted": "too_large"}),
+        (True, object(), {"omitted": "failed"}),
+        ("lines", {"rows": 1}, {"omitted": "failed"}),
+        (len, 7, {"omitted": "failed"}),
+    ],
+)
+def test_why_a_result_is_not_shown(result: Any, value: Any, shown: dict[str, str]) -> None:
+    """
+    A result that should be shown and cannot be is told as omitted, with the cause.
+    """
+    assert shown == shown_result(Options(result=result), value)
 
 
 def test_a_task_stays_known() -> None:

@@ -1,0 +1,63 @@
+"""What a worker says of itself as long as it lives: its tasks, for who queues them by name, and its queues."""
+
+import logging
+import threading
+from typing import Any
+
+from pydantic_core import to_json
+from redis.exceptions import RedisError
+
+from qrsocket import clients
+from qrsocket.celery.watched import options_of
+from qrsocket.errors import Unavailable
+from qrsocket.jobs.table import Jobs
+from qrsocket.keys import Keyspace
+from qrsocket.roundtrip import run
+from qrsocket.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+_ended = threading.Event()
+
+
+def announce(app: Any) -> None:
+    """Say it once. When Redis is away, jobs that are queued by name are told of all the same."""
+    settings = get_settings()
+    tasks = {name: _told_as(task) for name, task in tuple(app.tasks.items())}
+    try:
+        for keys in Keyspace.of(settings).shards:
+            call = Jobs(keys, settings).announce(_queues(app), tasks)
+            run(clients.blocking(settings), call, timeout=settings.redis_timeout)
+    except (RedisError, Unavailable) as error:
+        logger.warning("worker not announced", extra={"cause": str(error)[:200]})
+
+
+def keep_announcing(app: Any) -> None:
+    """Say it, and again before it is forgotten, until `stop_announcing`."""
+    _ended.clear()
+
+    def repeat() -> None:
+        while True:
+            announce(app)
+            if _ended.wait(get_settings().lease / 3):
+                return
+
+    threading.Thread(target=repeat, name="qrsocket worker", daemon=True).start()
+
+
+def stop_announcing() -> None:
+    _ended.set()
+
+
+def _told_as(task: Any) -> bytes:
+    options = options_of(task)
+    if options is None:
+        return b""
+    told = {"title": options.title if isinstance(options.title, str) else None, "only": options.only}
+    return to_json({name: value for name, value in told.items() if value is not None})
+
+
+def _queues(app: Any) -> set[str]:
+    """Return the names of the queues that are consumed, and the keys that lead to them, patterns perhaps."""
+    queues = tuple(app.amqp.queues.consume_from.values())
+    return {word for queue in queues for word in (queue.name, queue.routing_key) if word}
