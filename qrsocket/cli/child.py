@@ -9,6 +9,8 @@ Standard output carries the log, and in it notes for `dev`: a line that begins w
 import os
 import socket
 import sys
+from pathlib import Path
+from typing import Any
 
 NOTE = "\x1eqrsocket "
 READY = "ready"
@@ -26,6 +28,8 @@ def main(role: str, *words: str) -> None:
             from qrsocket.cli.overview import read_map
 
             tell(MAP + read_map(*words))
+        case "worker":
+            run_worker(*words)
         case _:
             run_celery(role, *words)
 
@@ -51,6 +55,20 @@ def run_web(app: str, fd: str, colours: str) -> None:
     )
     server = uvicorn.Server(config)
     server.run(sockets=[socket.socket(fileno=int(fd))])
+
+
+def run_worker(app: str, taken: str, *options: str) -> None:
+    """Run a worker that first gives back what the one before it has left: its notes are in the file *taken*."""
+    from celery import signals
+
+    from qrsocket.cli.taken import give_back, note_taken
+
+    def begin(instance: Any, **_: Any) -> None:
+        give_back(instance.app, Path(taken))
+        note_taken(Path(taken))
+
+    signals.celeryd_after_setup.connect(begin, weak=False)
+    run_celery("worker", app, *options)
 
 
 def run_celery(role: str, app: str, *options: str) -> None:

@@ -139,7 +139,8 @@ class _Session:
         """Yield what is started together. Each stage waits for the one before."""
         app, environment = self._plan.celery, self._around.environment
         if app:
-            yield [Program("worker", ("worker", app, *WORKER_OPTIONS), environment, in_earnest=signal.SIGQUIT)]
+            words = ("worker", app, str(self._folder / "taken"), *WORKER_OPTIONS)
+            yield [Program("worker", words, environment, in_earnest=signal.SIGQUIT)]
         if app and has_schedules:
             yield [Program("beat", ("beat", app, "--schedule", str(self._folder / "schedule")), environment)]
         colours = "colours" if self._screen.has_colours else "plain"

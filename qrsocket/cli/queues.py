@@ -57,8 +57,7 @@ def _nobody(line: Line, consumed: Collection[str]) -> Finding:
     return fault(
         f"queue {line.queue}",
         f"{jobs} in it, the first for {_duration(line.seconds)}, and no worker consumes it",
-        f"start one with `celery -A MODULE worker -Q {line.queue}`, or mend the name where the task is queued. "
-        f"{known}",
+        f"start one with `celery -A MODULE worker -Q {line.queue}`, or mend the name where the task is queued. {known}",
     )
 
 

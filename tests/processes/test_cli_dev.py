@@ -69,9 +69,16 @@ def version_of_jobs() -> int:
 @app.post("/jobs/sleep")
 def sleep() -> None:
     jobs.sleep.delay()
+
+@app.post("/jobs/hold")
+def hold() -> None:
+    jobs.hold.delay()
+    jobs.hold.apply_async(countdown=1)
+    jobs.version.apply_async(countdown=2)
 """
 JOBS = """
 import subprocess
+import time
 from celery import Celery
 from qrsocket.celery import install
 
@@ -82,6 +89,11 @@ install(app)
 @app.task
 def version() -> int:
     return 1
+
+@app.task(acks_late=True)
+def hold() -> None:
+    print("holding")
+    time.sleep(3600)
 
 @app.task
 def sleep() -> None:
@@ -302,6 +314,33 @@ async def test_reload(project: Path) -> None:
 
         assert 0 == dev.process.wait(PATIENCE)
         await dev.all_gone()
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGSTOP], ids=["asked", "killed"])
+def test_a_change_gives_back_what_the_worker_had(project: Path, end: signal.Signals | None) -> None:
+    """
+    When a file is saved, jobs that run and are acknowledged late, and those that wait for their time, are run by the
+    next worker at once, also when the one before had to be killed.
+    """
+    with running_dev(project, *CELERY) as dev:
+        for version in (2, 3):
+            since = len(dev.log)
+            if version == 2:
+                dev.ask("/jobs/hold", method="POST")
+            wait_for_times(dev, "holding", 2, since)
+            dev.look_around()
+            if end is not None:
+                dev.find("worker").send_signal(end)
+            since = len(dev.log)
+            (project / "shop/jobs.py").write_text(JOBS.replace("return 1", f"return {version}"))
+            dev.wait_for("worker is ready", since=since)
+        wait_for_times(dev, "holding", 2, since)
+
+
+def wait_for_times(dev: Dev, text: str, times: int, since: int) -> None:
+    for _ in range(times):
+        dev.wait_for(text, since=since)
+        since = next(number for number in range(since, len(dev.log)) if text in dev.log[number]) + 1
 
 
 async def test_ctrl_c(project: Path, open_client: Open) -> None:
