@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 import redis
 from redis.exceptions import RedisError
 
-from qrsocket.cli.explain import explain
 from qrsocket.cli.findings import Finding, fault, fine
 from qrsocket.errors import Unavailable
+from qrsocket.failures import explain
 from qrsocket.jobs.table import Jobs, Line
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run
