@@ -554,3 +554,18 @@ def test_odd_ids(id: str) -> None:
 
 def _word(advanced: Advanced) -> tuple[Answer, Any]:
     return advanced.answer, advanced.job and advanced.job["state"]
+
+
+def test_a_list_is_bounded(scene: Scene) -> None:
+    """
+    However many jobs wait, a list has the newest 200; each of the others is found by its id.
+    """
+    for number in range(450):
+        about = {"id": f"w{number}", "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0}
+        scene.do(scene.jobs.advance("queued", JobKey(ALICE, f"w{number}"), about))
+
+    listed = scene.do(scene.jobs.listed(ALICE))
+
+    assert 200 == len(listed)
+    assert {job["id"] for job in listed} <= {f"w{number}" for number in range(450)}
+    assert "queued" == scene.do(scene.jobs.listed(ALICE, "w0"))[0]["state"]
