@@ -53,6 +53,7 @@ def install(app: Celery) -> Celery:
         *app*.
     """
     connect()
+    app.add_defaults(lambda: {"worker_consumer": "qrsocket.celery.consumer:Consumer"})  # the application's own wins
     look_among_tasks_of(getattr(app, "_get_current_object", lambda: app)())  # a Proxy has no weak references
     return app
 

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
-from celery import chain
+from celery import Celery, chain
+from redis import Redis
 
+from qrsocket.celery import install
 from qrsocket.context import NOBODY, Context, current, running_for
-from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.sync import socket as blocking
+from tests.clients import PATIENCE
 from tests.processes import jobs, shapes
 from tests.processes.notes import Page
 from tests.processes.shapes import SHAPES
@@ -104,6 +107,40 @@ def test_a_worker_that_was_killed(broker: EmbeddedRedis) -> None:
 
     assert {"alice": [("before", "alice")]} == before
     assert {"alice": [("0 to come", "alice"), ("1 to come", "alice")]} == after
+
+
+@pytest.mark.parametrize("pool_name", ["prefork", "threads", "gevent"])
+def test_a_worker_outlives_its_broker(redis_server: EmbeddedRedis, pool_name: str) -> None:
+    """
+    A worker that runs a task to be acknowledged late goes on when its Redis broker is killed and comes back.
+    """
+    with embedded_redis() as first:
+        environment = {"SHAPES_BROKER": first.url, "SHAPES_QUEUE": "outlived", "SHAPES_ACKS_LATE": "1"}
+        publisher = Celery("publisher", broker=first.url, set_as_current=False)
+        with worker(environment, app=APP, pool=pool_name, concurrency=4) as running:
+            for run in ("one", "two"):
+                publisher.send_task("tests.processes.fates.take_long", (run,), queue="outlived")
+                with Redis.from_url(first.url) as notebook:
+                    assert notebook.blpop([f"begun:{run}"], timeout=PATIENCE)
+            first.process.kill()
+            running.wait_for("Cannot connect to")
+            since = len(running.log)
+            with embedded_redis(port=first.port):
+                running.wait_for("Connected to", since=since)
+                publisher.send_task("tests.processes.fates.succeed", ("after",), queue="outlived")
+                running.wait_for(r"fates\.succeed\[.*\] succeeded in ", since=since)
+            running.kill()
+
+
+def test_the_consumer_of_the_application() -> None:
+    """
+    An application that names a consumer of its own keeps it.
+    """
+    ours, theirs = (install(Celery(name, set_as_current=False)) for name in ("ours", "theirs"))
+    theirs.conf.worker_consumer = "theirs:Consumer"
+
+    assert "qrsocket.celery.consumer:Consumer" == ours.conf.worker_consumer
+    assert "theirs:Consumer" == theirs.conf.worker_consumer
 
 
 @pytest.mark.parametrize("pool", ["solo"], indirect=True)
