@@ -107,6 +107,7 @@ function events.ended()
     if said.run and not job.run then enter(job, 'started') end -- its start was not heard of
   elseif is_told() then
     job = new_job(owner, id, said)
+    if not said.run then tell(job, true) end -- thrown away before the word that it was queued
   else
     return reply('UNKNOWN')
   end

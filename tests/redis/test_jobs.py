@@ -88,6 +88,16 @@ def test_a_quick_worker(scene: Scene) -> None:
     assert ["queued", "started", "succeeded"] == scene.kept()
 
 
+def test_a_message_that_is_thrown_away_at_once(scene: Scene) -> None:
+    """
+    A job that was revoked, and comes to a worker before the word that it was queued, is told as both.
+    """
+    scene.say("ended", state="cancelled", reason="revoked")
+
+    assert Answer.OVER is scene.say("queued").answer
+    assert ["queued", "cancelled"] == scene.kept()
+
+
 def test_a_word_that_is_said_again(scene: Scene) -> None:
     """
     What is said again, since an answer was lost, changes nothing and is not told again.
