@@ -150,7 +150,8 @@ async def stage(
     pool_name: str,
     is_late: bool,
 ) -> AsyncIterator[Stage]:
-    configure(lease=LEASE, renew_interval=0.5)
+    # An application of its own, for which no worker of other tests speaks.
+    configure(lease=LEASE, renew_interval=0.5, application="fates")
     app = FastAPI()
     app.include_router(router_of_named_users())
     queue = f"{pool_name}-{is_late}"
