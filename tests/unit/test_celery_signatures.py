@@ -9,6 +9,7 @@ import pytest
 from celery import Celery, chain, chord, group, signals
 from celery.app.task import Context as Request
 from celery.canvas import Signature
+from celery.exceptions import Ignore
 
 from qrsocket.celery import install
 from qrsocket.celery.user import HEADER, carried_by
@@ -257,6 +258,8 @@ EAGER: list[Callable[[], None]] = []
 
 @app.task(shared=False, bind=True)
 def end(self: Any, how: str) -> None:
+    if how == "ignore":
+        raise Ignore
     for connect in EAGER:
         connect()
     if how == "failure":
@@ -280,3 +283,12 @@ def test_all_receivers_know_the_user(heard: list[tuple[str, str | None]], how: s
         heard
     )
     assert {user} == {whom for _, whom in heard}
+
+
+def test_receivers_of_a_task_that_is_ignored(heard: list[tuple[str, str | None]]) -> None:
+    """
+    So does whatever was connected before a task that neither succeeds nor fails.
+    """
+    end.apply(("ignore",), headers=CAROL)
+
+    assert [("task_prerun after", "carol"), ("task_postrun after", "carol")] == heard

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from celery import Celery, current_app, shared_task, signals
+from celery import Celery, Task, current_app, shared_task, signals
 from celery.utils.functional import arity_greater
 
 from qrsocket.celery import async_task, install, notify_user
@@ -157,13 +157,18 @@ def test_why_a_result_is_not_shown(result: Any, value: Any, shown: dict[str, str
 
 def test_a_task_stays_known() -> None:
     """
-    Once known, a task is told of whatever is put in the place of its function.
+    Once known, a task is told of whatever is put in the place of its function, in its class even.
     """
-    task = app.tasks[plain.name]
-    known, run = options_of(task), task.run
-    task.run = lambda *_: None
-    try:
-        assert known is not None
-        assert known is options_of(task)
-    finally:
-        task.run = run
+
+    class OfClass(Task):  # type: ignore[type-arg]
+        name = "of class"
+
+        @notify_user
+        def run(self) -> None: ...
+
+    task = app.register_task(OfClass())
+    known = options_of(task)
+    OfClass.run = lambda self: None  # type: ignore[method-assign]
+
+    assert known is not None
+    assert known is options_of(task)
