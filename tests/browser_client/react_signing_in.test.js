@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { act, Connection, h, mount, options, Progress, renderToString, useSocket } from "./support/document.js";
 import { jobOf, MS, serve } from "./support/server.js";
 
-const passing = () => act(() => new Promise(resolve => setTimeout(resolve, 20 * MS)));
+/** Twice the time after which a refused socket is tried again here. */
+const passing = () => act(() => new Promise(resolve => setTimeout(resolve, 100 * MS)));
 
 test("with enabled: false nothing is opened, until it is true", async t => {
   const server = await serve(t);
@@ -99,8 +100,30 @@ test("an async auth is not asked while the socket is closed; enabled begins anew
   await passing();
   assert.equal(asked, 1);
   await render(page(true));
+  const again = await server.peer();
+  assert.equal((await again.hello()).auth, 2);
 
-  assert.equal((await (await server.peer()).hello()).auth, 2);
+  await again.close(4100);
+  await shows("closed socket undefinedclosed socket undefined");
+  await render(page(true));
+  await passing();
+
+  assert.equal(server.count, 2);
+});
+
+test("an auth that throws has nothing new to say", async t => {
+  const server = await serve(t);
+  const page = token => h(Connection, { url: server.url, more: { auth: () => token.toString() } });
+  const { render, shows } = await mount(t, page("old"));
+  await (await server.peer()).close(4100);
+  await shows("closed socket undefined");
+
+  await render(page(undefined));
+  await passing();
+  await shows("closed socket undefined");
+  await render(page("new"));
+
+  assert.equal((await (await server.peer()).hello()).auth, "new");
 });
 
 test("an auth that never says the same twice is asked now and then, not in a circle", async t => {
@@ -136,14 +159,14 @@ test("what the page has closed itself stays closed", async t => {
 
 test("closed for good and then unmounted, it tries no more", async t => {
   const server = await serve(t);
-  const page = token => h(Connection, { url: server.url, more: { auth: () => token } });
-  const { render, shows } = await mount(t, page("old"));
+  const page = enabled => h("div", null, h(Connection, { url: server.url }), h(Connection, { url: server.url, more: { enabled } }));
+  const { render, shows } = await mount(t, page(false));
   await (await server.peer()).close(4100);
-  await shows("closed socket undefined");
+  await shows("closed socket undefinedclosed none undefined");
 
-  await render(page("new"));
+  await render(page(true));
   await render(null);
-  await act(() => new Promise(resolve => setTimeout(resolve, 100 * MS)));
+  await passing();
 
   assert.equal(server.count, 1);
 });

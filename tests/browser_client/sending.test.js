@@ -172,6 +172,7 @@ test("a Blob that was given up is neither sent nor told of again, whether it can
   await next(socket, "state", state => state === "ready");
   blobs[0].resolve();
   blobs[1].reject(new Error("late"));
+  await new Promise(setImmediate);
   const request = socket.send("of bob");
 
   assert.equal(await again.frame(), `${request}\n"of bob"`);
