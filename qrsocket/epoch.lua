@@ -1,7 +1,8 @@
 -- Which process of the server this is. After a restart from an old dump, or from nothing, Redis has forgotten what
 -- clients and nodes know: positions of one epoch mean nothing in another, and nodes come back under new names.
--- KEYS[2]  given by who had to send a script's source because Redis did not know it. A new process knows no script
---          (since 7.0 none is kept in a dump), so that it is noticed by the first call, and costs the others nothing.
+-- KEYS[2]  given with a script's source, which is sent when Redis did not know it, or an attempt has failed. A new process
+--          knows no script (since 7.0 none is kept in a dump), and another server that takes over ends connections or
+--          answers as a replica first: so both are noticed by the first call, and cost the others nothing.
 local epoch, since = unpack(redis.call('HMGET', server, 'epoch', 'since'))
 if KEYS[2] or not epoch then
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

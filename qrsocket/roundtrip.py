@@ -16,7 +16,7 @@ import redis.asyncio
 from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from qrsocket.errors import Unavailable
-from qrsocket.failures import UNREACHABLE, cause_of, refusal
+from qrsocket.failures import NO_PRIMARY, UNREACHABLE, cause_of, refusal
 from qrsocket.listening import Listening
 
 T = TypeVar("T")
@@ -31,6 +31,9 @@ LEAST_TIME = 0.001
 class Script:
     """
     A Lua script that Redis keeps and runs by its digest.
+
+    None says `no-writes`, though some only read: a replica would run it, and after a failover go on to answer with what
+    was true before.
 
     Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
     """
@@ -84,9 +87,9 @@ class Call(Generic[T]):
     @property
     def words_with_source(self) -> tuple[Word, ...]:
         """
-        What to send when Redis answers that it does not have the script.
+        What to send when Redis answers that it does not have the script, or may be another server than before.
 
-        A second key, which is the first again, tells the script so: `epoch.lua` finds a restarted server by it.
+        A second key, which is the first again, tells the script so: `epoch.lua` finds another process by it.
         """
         if self.script is None:
             return self.command
@@ -150,7 +153,7 @@ class Patience:
         pause = random.uniform(0, self._longest_pause)  # noqa: S311 - spreads the load, keeps no secret
         self._longest_pause = min(2 * self._longest_pause, LONGEST_PAUSE)
         left = self._deadline - time.monotonic()
-        may_pass = isinstance(error, UNREACHABLE) or self._attempt is not None
+        may_pass = isinstance(error, (*UNREACHABLE, *NO_PRIMARY)) or self._attempt is not None
         if not may_pass or refusal(error) or left < LEAST_TIME:
             raise Unavailable(cause, self.timeout) from error
         return min(pause, left / 2)  # never too long for another attempt: it is tried until the end
@@ -177,14 +180,17 @@ def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience)
     before = _deadline.set(None)
     try:
         for call in calls:
+            words = call.words
             while True:
                 _deadline.set(time.monotonic() + patience.left())
                 try:
-                    answer = _answer_blocking(client, call)
+                    answer = _answer_blocking(client, call, words)
                     break
                 except RedisError as error:
                     pause = patience.pause_after(error)
                 time.sleep(pause)
+                # Another server may answer now, that knows the script from before: `epoch.lua` is to notice.
+                words = call.words_with_source
             answers.append(call.parse(answer))
     finally:
         _deadline.reset(before)
@@ -195,31 +201,40 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
     """Make the round trips, awaiting; otherwise as `run_all`."""
     answers: list[T] = []
     for call in calls:
+        words = call.words
         while True:
             try:
                 async with Listening(patience.left()):
-                    answer = await _answer(client, call)
+                    answer = await _answer(client, call, words)
                 break
             except (RedisError, builtins.TimeoutError) as error:
                 pause = patience.pause_after(error)
             await asyncio.sleep(pause)
+            words = call.words_with_source
         answers.append(call.parse(answer))
     return answers
 
 
-def _answer_blocking(client: "redis.Redis", call: Call[Any]) -> Any:
-    try:
-        return client.execute_command(*call.words)
-    except NoScriptError:
-        return client.execute_command(*call.words_with_source)
-
-
-async def _answer(client: "redis.asyncio.Redis", call: Call[Any]) -> Any:
+def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
     try:
         try:
-            return await client.execute_command(*call.words)
+            return client.execute_command(*words)
+        except NoScriptError:
+            return client.execute_command(*call.words_with_source)
+    except NO_PRIMARY:  # the other connections of the pool lead there, too
+        client.connection_pool.disconnect(inuse_connections=False)
+        raise
+
+
+async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
+    try:
+        try:
+            return await client.execute_command(*words)
         except NoScriptError:
             return await client.execute_command(*call.words_with_source)
+    except NO_PRIMARY:
+        await client.connection_pool.disconnect(inuse_connections=False)
+        raise
     except RuntimeError as error:
         # uvloop's, for a connection that was lost and that redis-py has not noticed yet.
         if "the handler is closed" in str(error):

@@ -8,6 +8,8 @@ from typing import cast
 from redis.exceptions import RedisError
 
 from qrsocket import clients
+from qrsocket.fanout.history import tops
+from qrsocket.keys import Keyspace
 from qrsocket.listening import Listening
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
@@ -56,6 +58,11 @@ class Subscription:
         try:
             async with Listening(self._settings.redis_timeout) as deadline:
                 await connection.connect()
+                for keys in Keyspace.of(self._settings).shards:
+                    # A replica refuses it: there a subscriber would hear late, or nothing. A server that has taken the
+                    # place of another begins a new epoch.
+                    await connection.send_command(*tops(keys, ()).words_with_source)
+                    await connection.read_response()
                 await connection.send_command("SUBSCRIBE", *self._channels)
                 for _ in self._channels:
                     await connection.read_response()

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- ARGV[1]  node
 -- Returns the edges that it has claimed.
 local answer = {}

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- Returns the audiences that some node has open connections of, in no order; some more than once.
 local audiences = {}
 for _, node in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do

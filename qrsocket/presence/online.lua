@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- ARGV  audiences
 -- Returns for each of them 1 if it has an open connection anywhere, else 0.
 local answer = {}

@@ -43,6 +43,10 @@ class Proxy:
         finally:
             self._resets = False
 
+    def lead_to(self, redis_port: int) -> None:
+        """Lead new connections to another server, as a name does after a failover. Those that are open stay."""
+        self._redis_port = redis_port
+
     def reset(self) -> None:
         """Reset all connections."""
         for writer in tuple(self._writers):

@@ -42,7 +42,7 @@ async def between(port: int, pass_on: Callable[[bytes], Awaitable[bool]]) -> Asy
         async def there() -> None:
             nonlocal script_runs
             while words := await client.read(65_536):
-                script_runs = script_runs or b"EVALSHA" in words
+                script_runs = script_runs or b"EVAL" in words
                 to_server.write(words)
             to_server.close()
 
