@@ -62,6 +62,71 @@ async def test_a_forgotten_await_in_a_condition_raises(unraisable: list[str]) ->
         bool(sending())
 
 
+async def test_the_repr_of_a_task(unraisable: list[str]) -> None:
+    """
+    A task that has not begun, that runs, or has ended, can be printed, and says what it runs and where.
+    """
+    fresh, running, cancelled = (asyncio.create_task(sending()) for _ in range(3))
+    cancelled.cancel()
+    reprs = [repr(fresh), repr(cancelled)]
+    await asyncio.sleep(0)
+    reprs += [repr(running), repr(cancelled)]
+    stack = running.get_stack()
+    await asyncio.gather(fresh, running, cancelled, return_exceptions=True)
+    reprs += [repr(fresh), repr(cancelled)]
+
+    assert [True] * 6 == ["sending.<locals>.send() " in text and "test_awaited.py" in text for text in reprs]
+    assert ["send"] == [frame.f_code.co_name for frame in stack]
+    assert [] == unraisable
+
+
+def test_only_asyncio_may_ask(unraisable: list[str]) -> None:
+    """
+    The repr of a task asks for the truth of its coroutine from Python 3.12 on; a condition must not.
+    """
+    coroutine = sending()
+
+    def ask(module: str) -> object:
+        return eval("bool(coroutine)", {"__name__": module, "coroutine": coroutine})
+
+    assert ask("asyncio.base_tasks") is True
+    for module in ("asyncio_of_mine", "app.views"):
+        with pytest.raises(RuntimeError, match=FORGOTTEN):
+            ask(module)
+    coroutine.close()
+    assert ask("app.views") is True
+
+
+async def test_a_failed_send_in_a_task_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What a task that nobody waits for raises is in the log of the event loop, with the task, and nothing else.
+    """
+    task = asyncio.create_task(sending(KeyError("why")))
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+
+    (record,) = caplog.records
+    assert "Task exception was never retrieved" in record.getMessage()
+    assert "sending.<locals>.send() done" in record.getMessage()
+    assert record.exc_info
+    assert "'why'" == str(record.exc_info[1])
+
+
+def test_a_task_that_never_began(unraisable: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A task whose loop ends before its first step is told by asyncio, and that nothing was done by us.
+    """
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(sending())
+    loop.close()
+    del task
+    gc.collect()
+
+    assert ["Task was destroyed but it is pending!"] == [message.split("\n")[0] for message in caplog.messages]
+    assert ["RuntimeError: " + FORGOTTEN.replace("\\", "")] == unraisable
+
+
 async def test_await_gives_the_result(unraisable: list[str]) -> None:
     """
     Awaited, it is the coroutine: result and exception come through, and nothing is printed.
