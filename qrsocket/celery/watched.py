@@ -130,7 +130,8 @@ def shown_result(options: Options, value: Any) -> dict[str, Any]:
         logger.warning("result not shown: larger than %d bytes", MOST_IN_A_RESULT)
         return {"omitted": Omitted.TOO_LARGE}
     except NotSerializable:
-        logger.warning("result not shown: not serializable as JSON")
+        # Without the error's text, which may hold a part of it.
+        logger.warning("result not shown: not JSON that browsers read (an unknown type, NaN, an integer beyond 2^53)")
     except Exception as error:  # its text may hold the result
         logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
     return {"omitted": Omitted.FAILED}

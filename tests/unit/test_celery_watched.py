@@ -144,6 +144,7 @@ def test_a_task_that_is_declared_and_not_yet_made() -> None:
         ("rows", {"rows": 1}, {"result": "1"}),
         (True, "x" * 64 * 1024, {"omitted": "too_large"}),
         (True, object(), {"omitted": "failed"}),
+        (True, {"id": 2**53}, {"omitted": "failed"}),
         ("lines", {"rows": 1}, {"omitted": "failed"}),
         (len, 7, {"omitted": "failed"}),
     ],

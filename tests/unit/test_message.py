@@ -139,6 +139,52 @@ def test_what_no_browser_reads_is_refused(message: object, reason: str) -> None:
     assert refusal.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        (2**53, "integer is"),
+        ({"id": 2**53}, "integer at id is"),
+        ({"id": -(2**53)}, "integer at id is"),
+        ([{"order": {"lines": [1, 1_234_567_890_123_456_789]}}], r"integer at \[0\]\.order\.lines\[1\] is"),
+        (Point(10**30, 1), "integer at x is"),
+        (nested(MAX_JSON_DEPTH - 1, lambda inner: [inner, 2**64]), r"integer at \[1\] is"),
+        ({"id": 10**400}, "integer at id is"),
+    ],
+    ids=ascii,
+)
+def test_an_integer_that_javascript_changes(message: object, where: str) -> None:
+    """
+    An integer beyond ±(2^53 - 1) is refused, and where it is: in a browser it would be another.
+
+    Source: https://tc39.es/ecma262/#sec-number.max_safe_integer
+    """
+    with pytest.raises(NotSerializable, match=f"{where} beyond .* so JavaScript changes it: send it as text"):
+        encode(message, limit_bytes=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": 2**53 - 1},
+        {"id": -(2**53 - 1)},
+        {"id": "1234567890123456789"},
+        {"text": "order 1234567890123456789 of 10"},
+        {1234567890123456789: True},
+        {"id": Decimal(1234567890123456789)},
+        [0.1234567890123456789, 1e300, 123456789012345680.0, -1.2345678901234567e-300],
+        {"at": 1767225600.123456, "ms": 1767225600123},
+        [123456789012345, 678901234567890],
+        {"key": UUID(int=0)},
+    ],
+    ids=ascii,
+)
+def test_long_numbers_that_pass(message: object) -> None:
+    """
+    What a browser reads as it is passes: smaller integers, floats of many digits, and digits in texts and keys.
+    """
+    assert encode(message, limit_bytes=LIMIT).payload
+
+
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["list", "dict"])
 def test_32_levels_pass_both_ways(wrap: Callable[[Any], object]) -> None:
     """
