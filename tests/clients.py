@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from tests.machine import pace
+
 # How long to wait for what must happen: generous, since nobody waits for it while all is well.
-PATIENCE = 10.0
+PATIENCE = 10.0 * pace()
 
 
 @dataclass
