@@ -202,7 +202,7 @@ def test_map(dev: Dev) -> None:
         r"GET +/version +version",
         r"POST +/jobs/sleep +sleep",
         r"^WebSockets +/socket ",
-        r"^Tasks +shop\.jobs\.sleep",
+        r"^Tasks +shop\.jobs\.hold",
         r"^Schedules +nightly +freq: 1\.00 hour +shop\.jobs\.version",
     ):
         assert any(re.search(row, line) for line in map), row
