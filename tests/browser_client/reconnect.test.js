@@ -66,7 +66,7 @@ test("an auth that never answers is given up, and its late answer is void", asyn
   const answers = [];
   server.connect({
     auth: () => new Promise(resolve => { answers.push(resolve); if (answers.length > 1) resolve("second"); }),
-    timing: { ready: 20 },
+    timing: { ready: 300 },
   });
 
   const peer = await server.peer();
@@ -299,10 +299,10 @@ test("a pong is an answer, and so is any other frame", async t => {
 });
 
 test("while messages come there is no ping", async t => {
-  const { socket, peer } = await (await serve(t)).ready({ timing: { quiet: 60 } });
+  const { socket, peer } = await (await serve(t)).ready({ timing: { quiet: 500 } });
   for (let n = 0; n < 10; n++) {
     peer.message(11 + n, n);
-    await new Promise(resolve => setTimeout(resolve, 12));
+    await new Promise(resolve => setTimeout(resolve, 60));
   }
   socket.send("last");
 
