@@ -311,7 +311,7 @@ test("while messages come there is no ping", async t => {
 
 test("a WebSocket that does not become ready in time is dropped", async t => {
   const server = await serve(t);
-  const socket = server.connect({ timing: { ready: 30 } });
+  const socket = server.connect({ timing: { ready: 300 } });
   const peer = await server.peer();
   await peer.hello(); // and no ready
 
