@@ -17,10 +17,11 @@ from qrsocket.cli.screen import Screen
 LEASH = (sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")))
 CHILD = (sys.executable, "-m", "qrsocket.cli.child")
 
-# Everything ends within 2 s. First the process is asked, and its tasks get a moment. Then all that it has started is
-# asked too: a Celery worker waits for its idle children, which sleep for a second before they exit. Then it is asked in
-# earnest: a worker gives back the tasks that it has fetched. Then it is killed.
-PATIENCE = (0.4, 0.2, 0.7)
+# Everything ends within 2 s. First the process is asked, and its tasks get a moment. Then it is asked in earnest: a
+# worker gives back the tasks that it has fetched, and those that run and are acknowledged late. Only then is asked what
+# it has started: with its children gone before, a worker would take such tasks for failed, and acknowledge them. Then
+# it is killed.
+PATIENCE = (0.4, 0.7, 0.2)
 AFTER_KILL = 0.3
 
 CHUNK_BYTES = LONGEST_LINE_BYTES = 64 * 1024
@@ -72,7 +73,7 @@ class Process:
 
     async def end(self) -> None:
         """End it and all that it has started, by asking if that is enough."""
-        orders = (signal.SIGTERM, signal.SIGTERM + TO_GROUP, self._in_earnest)
+        orders = (signal.SIGTERM, self._in_earnest, signal.SIGTERM + TO_GROUP)
         for order, patience in zip(orders, PATIENCE, strict=True):
             if self._leash.returncode is not None:
                 return
