@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import lru_cache
+from inspect import signature
 from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,8 @@ def blocking(settings: Settings) -> redis.Redis:
 
 @lru_cache(maxsize=8)
 def _blocking(place: Place) -> redis.Redis:
-    client: redis.Redis = redis.Redis.from_url(place[0], retry=Retry(NoBackoff(), 0), **_options(place))
+    options = {**_options(place, BlockingConnection), "retry": Retry(NoBackoff(), 0)}
+    client: redis.Redis = redis.Redis.from_url(place[0], **options)
     pool = client.connection_pool
     pool.connection_class = IN_TIME[pool.connection_class]
     return client
@@ -94,7 +96,7 @@ def awaiting(settings: Settings) -> redis.asyncio.Redis:
         # Without a timeout of its own: `arun` has one. With it, redis-py calls `asyncio.wait_for`, which before Python
         # 3.12 loses a cancellation that comes when it is done (https://github.com/python/cpython/issues/86296), and
         # makes a task for each command.
-        options = {**_options(place), "socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
+        options = {**_options(place, AbstractConnection), "socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
         # Who finds all connections taken waits in line, again until `arun`'s deadline.
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             place[0], max_connections=MOST_CONNECTIONS, timeout=None, **options
@@ -138,7 +140,7 @@ def listening(settings: Settings) -> AbstractConnection:
     RESP2: hiredis parses its pub/sub frames in 3.5 µs, against 5.7 µs for RESP3.
     """
     place = _place(settings)
-    options = {**_options(place), "socket_timeout": None, "protocol": 2}
+    options = {**_options(place, AbstractConnection), "socket_timeout": None, "protocol": 2}
     return cast(AbstractConnection, redis.asyncio.ConnectionPool.from_url(place[0], **options).make_connection())
 
 
@@ -146,14 +148,17 @@ def _place(settings: Settings) -> Place:
     return settings.redis_url.get_secret_value(), settings.redis_timeout
 
 
-def _options(place: Place) -> dict[str, Any]:
+def _options(place: Place, connection: type[Any]) -> dict[str, Any]:
     url, timeout = place
     of_tcp = {} if url.startswith("unix:") else {"socket_connect_timeout": timeout / 2, "socket_keepalive": True}
+    # For Redis Enterprise only, and elsewhere one refused command more for each connection. From redis-py 8.1 on both
+    # colours know it.
+    knows_maintenance = "maint_notifications_config" in signature(connection.__init__).parameters
+    maintenance = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)} if knows_maintenance else {}
     # `run` and `arun` retry, since they know the deadline and that our scripts may be repeated; redis-py does not.
     return {
         **of_tcp,
+        **maintenance,
         "socket_timeout": timeout,
         "client_name": "qrsocket",
-        # For Redis Enterprise only, and elsewhere one refused command more for each connection.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }

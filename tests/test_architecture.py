@@ -1,9 +1,13 @@
 """Who may import whom. Imports inside functions count."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -153,3 +157,21 @@ def test_the_example_uses_public_names(module: str, path: Path) -> None:
     private = {name for name in ours(path) if name not in PUBLIC}
 
     assert set() == private
+
+
+def test_what_is_imported_is_declared() -> None:
+    """
+    Each distribution that the library imports is one of its dependencies, and not there by chance.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
+    declared = {re.split(r"[^\w-]", need)[0] for need in chain(project["dependencies"], *extras.values())}
+    tops = {name.partition(".")[0] for _, path in LIBRARY for name in imports(path)} - {
+        *sys.stdlib_module_names,
+        "qrsocket",
+    }
+    distributions = packages_distributions()
+    imported = {distributions[top][0].lower().replace("_", "-") for top in tops if top in distributions}
+
+    # For `Client.http`, which says what to install.
+    assert {"httpx2"} == imported - declared

@@ -103,7 +103,7 @@ class _InTask(Coroutine[Any, Any, R]):
     would lose it without a word.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, R], task: Task[Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, R], task: "Task[Any, Any]") -> None:
         self._coroutine, self._task, self._request = coroutine, task, task.request
 
     def send(self, value: Any) -> Any:

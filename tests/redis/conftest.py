@@ -217,6 +217,7 @@ class MortalRedis:
     def _kill(self) -> None:
         self._server.process.kill()
         self._server.process.wait()
+        self.client.connection_pool.disconnect()
 
 
 def _lasting_port() -> int:

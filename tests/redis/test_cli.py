@@ -15,9 +15,11 @@ import pytest
 import redis as redis_py
 from celery import Celery
 from kombu import Connection
+from pydantic import SecretStr
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from qrsocket import clients
 from qrsocket.audience import of_user
 from qrsocket.cli.address import for_celery, shown
 from qrsocket.cli.app import app
@@ -28,8 +30,8 @@ from qrsocket.fanout.publish import Frame, answer_probe
 from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.message import Kind
-from qrsocket.roundtrip import run
-from qrsocket.settings import get_settings
+from qrsocket.roundtrip import Call, run
+from qrsocket.settings import Settings, get_settings
 from tests.clients import PATIENCE
 from tests.conftest import Configure
 from tests.redis.conftest import NewNode, Node
@@ -445,8 +447,11 @@ def test_address_of_a_socket_file_for_celery(tmp_path: Path) -> None:
     """
     path = tmp_path / "redis.sock"
     with embedded_redis("--unixsocket", str(path)):
-        with redis_py.Redis(unix_socket_path=str(path), db=3) as client:
-            client.set("here", 1)
+        run(
+            clients.blocking(Settings(redis_url=SecretStr(f"unix://{path}?db=3"))),
+            Call(("SET", "here", 1), bool),
+            timeout=1,
+        )
 
         with Connection(for_celery(f"unix://{path}?db=3")) as connection:
             channel: Any = connection.default_channel
