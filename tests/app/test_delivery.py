@@ -15,7 +15,7 @@ from qrsocket.server import SocketRouter
 from qrsocket.sync import socket as blocking
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
-from tests.clients import Open
+from tests.clients import PATIENCE, Open
 
 
 class Progress(BaseModel):
@@ -151,7 +151,7 @@ async def test_from_an_endpoint(serve: Serve, open_client: Open) -> None:
     address = await serve(router_of_named_users(), app=app)
     alice = await open_client(address, "/socket?user=alice")
 
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
         answers = [(await http.post(f"/{path}?name=alice")).json() for path in ("async", "blocking")]
 
     assert [1, 1] == answers
@@ -237,13 +237,13 @@ async def test_a_slow_client_is_closed_and_delays_nobody(serve: Serve, open_clie
 
 async def _count(connection: Any, size: int, wanted: int) -> int:
     count = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2 * PATIENCE):
         while count < wanted:
             count += len(await connection.recv()) == size
     return count
 
 
 async def _until_gone(user: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await socket.is_online(user):
             await asyncio.sleep(0.01)

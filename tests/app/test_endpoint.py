@@ -55,7 +55,7 @@ def queue(redis_server: EmbeddedRedis, redis: Redis) -> Iterator[Queue]:
 
 
 async def post(url: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(verify=False) as client:
         return await client.post(url, timeout=PATIENCE, params={"user": "alice"}, **options)
 
 

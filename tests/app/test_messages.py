@@ -15,7 +15,7 @@ from qrsocket import SocketError, User, socket
 from qrsocket.server import SocketRequest, SocketRouter
 from qrsocket.sync import socket as blocking
 from tests.app.conftest import Serve
-from tests.clients import Open
+from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure
 
 
@@ -214,7 +214,7 @@ async def test_depends(serve: Serve, open_client: Open) -> None:
 
 
 async def _settled(events: list[str], count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(events) < count:
             await asyncio.sleep(MS)
 

@@ -13,7 +13,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.server import SocketRouter
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
-from tests.clients import Open
+from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 
 
@@ -41,7 +41,7 @@ class Told:
             self.events.put_nowait(("offline", user_id))
 
     async def next(self) -> tuple[str, str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self.events.get()
 
 
@@ -64,7 +64,7 @@ async def test_first_and_last_connection(serve: Serve, open_client: Open) -> Non
     assert {"alice"} == await socket.online(["alice", "carol"])
     await b.connection.close()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         told = await next(iter(asyncio.as_completed([one.events.get(), two.events.get()])))
     assert ("offline", "alice") == told
     assert not await socket.is_online("alice")
@@ -194,17 +194,17 @@ async def test_redis_restarts(serve: Serve, open_client: Open, configure: Config
     Sockets stay open while Redis is away; when it is back, empty, they receive again, and new ones are let in.
     """
     with embedded_redis() as server:
-        configure(redis_url=server.url, redis_timeout=0.5)
+        configure(redis_url=server.url, redis_timeout=500 * MS)
         address = await serve(Told().router)
         alice = await open_client(address, "/socket?user=alice")
         port = server.port
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
         refused = await open_client(address, "/socket?user=bob")
         assert 1013 == await refused.closed()
         assert 503 == (await http.get("/socket/ready")).status_code
 
         with embedded_redis(port=port):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while (await http.get("/socket/ready")).status_code != 200:
                     await asyncio.sleep(10 * MS)
                 while not (delivery := await socket.to("alice").send("back")):
@@ -255,7 +255,7 @@ async def test_a_node_whose_relay_dies(serve: Serve, open_client: Open, monkeypa
     die.set()
 
     assert 1012 == await alice.closed()
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
         answer = await http.get("/socket/ready")
     assert 503 == answer.status_code
     assert answer.json()["ready"] is False

@@ -15,7 +15,7 @@ from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.app.speaking import VERSION_1, Speaker
-from tests.clients import Open
+from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 
 
@@ -241,7 +241,7 @@ async def test_redis_comes_back_from_its_log(speak: Any, serve: Serve, configure
     """
     options = ("--appendonly", "yes", "--dir", str(tmp_path))
     with embedded_redis(*options) as server:
-        configure(redis_url=server.url, redis_timeout=5)
+        configure(redis_url=server.url, redis_timeout=PATIENCE)
         address = await serve(router_of_named_users())
         alice = await speak(address)
         before = await alice.hello()
@@ -266,7 +266,7 @@ async def test_redis_comes_back_empty(speak: Any, serve: Serve, open_client: Ope
     When Redis comes back with nothing, what is sent before the node is back arrives all the same.
     """
     with embedded_redis() as server:
-        configure(redis_url=server.url, redis_timeout=5)
+        configure(redis_url=server.url, redis_timeout=PATIENCE)
         address = await serve(router_of_named_users())
         alice, plain = await speak(address), await open_client(address, "/socket?user=alice")
         await alice.hello()
@@ -332,7 +332,7 @@ async def test_a_slow_client_comes_back(serve: Serve, speak: Any, configure: Con
         sent += 1
     alice.connection.transport.resume_reading()
     received = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2 * PATIENCE):
         while alice.connection.close_code is None or received < 3:
             try:
                 assert str(received) == (await alice.receive()).split(" ")[0]
@@ -385,7 +385,7 @@ async def test_who_missed_much_is_not_slow(
     again = await speak(address)
     again.connection.transport.pause_reading()
     await again.client.send_text(f'!hello\n{{"epoch":"{alice.position.epoch}","offset":{alice.position.offset}}}')
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not await socket.is_online("alice"):
             await asyncio.sleep(5 * MS)
     again.connection.transport.resume_reading()

@@ -123,7 +123,7 @@ def lines(caplog: pytest.LogCaptureFixture, cause: str) -> list[str]:
 
 
 async def ask_ready(address: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
         return await http.get("/socket/ready")
 
 

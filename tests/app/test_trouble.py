@@ -15,7 +15,7 @@ from qrsocket.server import SocketRouter
 from qrsocket.server.runtime import running_node
 from tests.app.conftest import Serve, serving
 from tests.app.routers import router_of_named_users
-from tests.clients import Open
+from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 
 
@@ -23,7 +23,7 @@ async def test_a_busy_redis_is_outlived(serve: Serve, open_client: Open, redis: 
     """
     While somebody's script keeps Redis busy a send raises Unavailable; the node is not ready, and is again after it.
     """
-    configure(redis_timeout=0.5)
+    configure(redis_timeout=500 * MS)
     address = await serve(router_of_named_users())
     alice = await open_client(address, "/socket?user=alice")
     redis.config_set("busy-reply-threshold", 100)
@@ -33,7 +33,7 @@ async def test_a_busy_redis_is_outlived(serve: Serve, open_client: Open, redis: 
         await _send_for_ever()
     await running
 
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http, asyncio.timeout(10):
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http, asyncio.timeout(PATIENCE):
         while (await http.get("/socket/ready")).status_code != 200:
             await asyncio.sleep(10 * MS)
     await socket.to("alice").send("after")
@@ -49,7 +49,7 @@ async def _send_for_ever() -> None:
 def _run_for_a_while(redis: Redis) -> None:
     redis.eval(
         "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end "
-        "local ends = now() + 800 while now() < ends do end",
+        f"local ends = now() + {800_000 * MS:.0f} while now() < ends do end",
         0,
     )
 
@@ -78,7 +78,7 @@ async def test_who_signs_in_too_late_is_no_ghost(serve: Serve, open_client: Open
     await ended.wait()
 
     assert not await socket.is_online("alice")
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
         assert 0 == (await http.get("/socket/ready")).json()["connections"]
 
 
@@ -404,7 +404,7 @@ async def test_a_busy_connection_answers_pings(serve: Serve, open_client: Open, 
     client = await open_client(await serve(router))
     for _ in range(5):
         await client.send(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await (await client.connection.ping())
     await client.connection.close()
 
@@ -437,7 +437,7 @@ async def test_messages_wait_for_their_turn_but_not_all(serve: Serve, open_clien
 
 
 async def _until_offline(user: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await socket.is_online(user):
             await asyncio.sleep(10 * MS)
 

@@ -29,7 +29,11 @@ def redis_that_dies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal
 @pytest.fixture(scope="module")
 def mortal_example(redis_that_dies: MortalRedis, browser: Browser) -> Iterator[Example]:
     """One in which deaths are found out soon."""
-    settings = {"EXAMPLE_VISIBILITY_SECONDS": "3", "QRSOCKET_LEASE": "2", "QRSOCKET_RENEW_INTERVAL": "0.3"}
+    settings = {
+        "EXAMPLE_VISIBILITY_SECONDS": f"{3_000 * MS:.0f}",
+        "QRSOCKET_LEASE": str(2_000 * MS),
+        "QRSOCKET_RENEW_INTERVAL": str(300 * MS),
+    }
     with running_example(redis_that_dies, **settings) as example:
         yield example
 

@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
 
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from tests.conftest import MS
 from tests.running import Env, Running, WebNode, web_node, worker
 from worker.sample import read_sample
 from worker.store import SCHEMA
 
-MS = 0.001
 # How long a page may take to show what must come: generous, since nobody waits for it while all is well.
 PATIENCE = 20_000 * MS
 

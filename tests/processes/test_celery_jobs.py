@@ -23,7 +23,7 @@ from qrsocket.sync import socket as blocking
 from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
-from tests.conftest import Configure, until
+from tests.conftest import MS, Configure, until
 from tests.processes import jobs
 from tests.processes.notes import Page
 from tests.processes.shapes import notebook
@@ -238,7 +238,11 @@ async def test_a_job_runs_though_its_user_cannot_be_told(broker: EmbeddedRedis, 
     When only the broker answers, a job does its work and fails with its own error; the log says what was not told.
     """
     with embedded_redis() as lost:
-        environment = {"QRSOCKET_REDIS_URL": lost.url, "QRSOCKET_REDIS_TIMEOUT": "0.2", "SHAPES_QUEUE": end.name}
+        environment = {
+            "QRSOCKET_REDIS_URL": lost.url,
+            "QRSOCKET_REDIS_TIMEOUT": str(200 * MS),
+            "SHAPES_QUEUE": end.name,
+        }
         with worker(environment, app=APP) as running:
             lost.process.send_signal(end)
             with running_for(ALICE):
@@ -263,7 +267,7 @@ async def test_what_could_not_be_told_is_told_when_redis_is_back(
     """
     task = getattr(jobs, name)
     with embedded_redis() as frozen, Redis.from_url(frozen.url) as client:
-        configure(redis_url=frozen.url, redis_timeout=0.3)
+        configure(redis_url=frozen.url, redis_timeout=300 * MS)
         with worker({"SHAPES_QUEUE": name}, app=APP) as running:
             frozen.process.send_signal(SIGSTOP)
             with running_for(ALICE):

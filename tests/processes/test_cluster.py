@@ -21,7 +21,7 @@ from tests.running import Running, WebNode, web_node, worker
 
 APP = "tests.processes.cluster:app"
 JOBS = "tests.processes.cluster:jobs"
-LEASE, TICK, GRACE = 1.5, 0.2, 0.5
+LEASE, TICK, GRACE = 1_500 * MS, 200 * MS, 500 * MS
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ async def test_redis_is_killed_and_comes_back(configure: Configure, quick_leases
     """
     with ExitStack() as stack:
         server = stack.enter_context(embedded_redis())
-        configure(redis_url=server.url, redis_timeout=0.5)
+        configure(redis_url=server.url, redis_timeout=500 * MS)
         first, second = stack.enter_context(two_nodes())
         stack.enter_context(worker(app=JOBS))
         devices = [await open_client(address(node), "/socket?user=alice") for node in (first, second)]
@@ -203,7 +203,7 @@ async def test_redis_is_killed_and_comes_back(configure: Configure, quick_leases
         server.process.kill()
         server.process.wait()
         stack.enter_context(embedded_redis(port=server.port))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE):
             while await _connections("alice") < 2:
                 await asyncio.sleep(20 * MS)
 
@@ -239,7 +239,7 @@ async def test_a_frozen_client_slows_nobody(nodes: tuple[WebNode, WebNode], open
             await socket.to(["frozen", "quick"]).send(f"{n} {payload}")
             assert (await quick.receive_text()).split(" ")[0] == str(n)  # type: ignore[arg-type]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await socket.is_online("frozen"):
                 await asyncio.sleep(10 * MS)
     finally:

@@ -60,7 +60,7 @@ def example(broker: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> 
 def ada(example: Example) -> Iterator[httpx2.Client]:
     """A client that is signed in."""
     url = example.nodes[0].url
-    with httpx2.Client(base_url=url, timeout=30, headers={"Origin": url}) as client:
+    with httpx2.Client(base_url=url, timeout=3 * PATIENCE, headers={"Origin": url}) as client:
         client.post("/sign-in", json={"name": " Ada "}).raise_for_status()
         yield client
 

@@ -135,6 +135,7 @@ def test_a_request_that_is_half_sent_ends_at_the_proxy(impatient: int, node: Web
 
     assert answer.startswith(b"HTTP/1.1 408 "), answer
     assert 0 == ask(impatient, "/bytes", content=b"").json()
+    node.wait_for("a body begins", since=lines)
     since = [line for line in node.log[lines:] if "/socket/ready" not in line]
     assert 1 == sum("a body begins" in line for line in since), since
 

@@ -9,11 +9,11 @@ from redis import Redis
 
 from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
-from tests.clients import Open
-from tests.conftest import Configure, until
+from tests.clients import PATIENCE, Open
+from tests.conftest import MS, Configure, until
 from tests.running import WebNode, web_node
 
-LEASE, TICK, GRACE = 1.5, 0.2, 0.5
+LEASE, TICK, GRACE = 1_500 * MS, 200 * MS, 500 * MS
 MANY = 1_000
 OPENED_AT_ONCE = 50
 
@@ -106,6 +106,9 @@ async def test_a_stalled_node_does_not_repeat_what_others_told(
     await until(lambda: runs <= set(lines(redis, "ended")))
     await until(lambda: not redis.keys("*claim:*"))
 
+    # Its user is there under its new name.
+    await until(lambda: redis.hlen("qrsocket:app:{q0}:route:u:alice") == 1)
+
     assert sorted(runs) == sorted(line for line in lines(redis, "ended") if event in line)
     assert await socket.is_online("alice")
 
@@ -121,11 +124,11 @@ async def test_a_thousand_users_of_a_killed_node(
     for start in range(0, MANY, OPENED_AT_ONCE):
         users = range(start, start + OPENED_AT_ONCE)
         await asyncio.gather(*(open_client(f"127.0.0.1:{killed.port}", f"/socket?user={user}") for user in users))
-    await until(lambda: redis.llen("ended") == MANY and not redis.keys("*claim:*"), timeout=30)
+    await until(lambda: redis.llen("ended") == MANY and not redis.keys("*claim:*"), timeout=3 * PATIENCE)
     redis.delete("ended")
 
     killed.kill()
-    await until(lambda: redis.llen("ended") >= MANY, timeout=30)
+    await until(lambda: redis.llen("ended") >= MANY, timeout=3 * PATIENCE)
     await until(lambda: not redis.keys("*claim:*"))
 
     told = [line.split(" ") for line in lines(redis, "ended")]

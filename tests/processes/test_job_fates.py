@@ -24,14 +24,14 @@ from qrsocket.settings import get_settings
 from tests.app.conftest import serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Client, Open
-from tests.conftest import Configure, until
+from tests.conftest import MS, Configure, until
 from tests.processes import fates, shapes, wrapped
 from tests.running import ROOT, Running, worker
 
 ALICE = Context(user="alice")
 APP = "tests.processes.shapes"
 POOLS = ("prefork", "threads", "gevent")
-LEASE = 3
+LEASE = 3_000 * MS
 OVER = {"succeeded", "failed", "timeout", "cancelled", "lost"}
 
 
@@ -151,7 +151,7 @@ async def stage(
     is_late: bool,
 ) -> AsyncIterator[Stage]:
     # An application of its own, for which no worker of other tests speaks.
-    configure(lease=LEASE, renew_interval=0.5, application="fates")
+    configure(lease=LEASE, renew_interval=500 * MS, application="fates")
     app = FastAPI()
     app.include_router(router_of_named_users())
     queue = f"{pool_name}-{is_late}"
@@ -385,7 +385,7 @@ async def _revoke_first(stage: Stage, running: Running) -> str:
     control, id = shapes.app.control, uuid4().hex
 
     def revoke() -> list[Any] | None:
-        while not control.ping(destination=[worker], timeout=0.2):
+        while not control.ping(destination=[worker], timeout=200 * MS):
             pass  # on gevent it is ready before it takes orders
         return control.revoke(id, reply=True, timeout=PATIENCE, destination=[worker])
 

@@ -9,6 +9,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.presence import table
 from qrsocket.roundtrip import arun
 from qrsocket.settings import get_settings
+from tests.clients import PATIENCE
 
 
 @pytest.mark.usefixtures("redis_server")
@@ -29,5 +30,5 @@ async def test_a_cancellation_is_not_lost() -> None:
         for _ in range(turns % 23):
             await asyncio.sleep(0)
         asking.cancel()
-        done, _ = await asyncio.wait([asking], timeout=5)
+        done, _ = await asyncio.wait([asking], timeout=PATIENCE)
         assert done, f"cancelled after {turns % 23} turns of the loop, it went on"

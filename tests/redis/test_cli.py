@@ -33,7 +33,7 @@ from qrsocket.message import Kind
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import Settings, get_settings
 from tests.clients import PATIENCE
-from tests.conftest import Configure
+from tests.conftest import MS, Configure
 from tests.redis.conftest import NewNode, Node
 
 SECRET = "s3cr3t-pass"
@@ -135,7 +135,7 @@ def test_redis_down(configure: Configure, words: list[str]) -> None:
     Without Redis both end with exit code 1 and one line, which does not hold the password.
     """
     # Each asks a Redis of its own: one that has just failed is not asked again.
-    configure(redis_url=f"redis://:{SECRET}@127.0.0.1:1/{len(words)}", redis_timeout=0.05)
+    configure(redis_url=f"redis://:{SECRET}@127.0.0.1:1/{len(words)}", redis_timeout=50 * MS)
 
     result = qrsocket(*words)
 
@@ -385,7 +385,7 @@ def test_doctor_finds_a_frozen_redis(own_server: EmbeddedRedis, configure: Confi
     """
     A Redis that takes the connection and says nothing is not waited for.
     """
-    configure(redis_timeout=0.1)
+    configure(redis_timeout=100 * MS)
     own_server.process.send_signal(signal.SIGSTOP)
 
     result = qrsocket("doctor")

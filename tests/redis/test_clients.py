@@ -11,7 +11,7 @@ import qrsocket
 from qrsocket import Unavailable, clients
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.settings import get_settings
-from tests.conftest import Configure, until
+from tests.conftest import MS, Configure, until
 from tests.redis.conftest import Act, Node
 
 
@@ -66,7 +66,7 @@ async def test_other_settings_are_another_client(node: Node, configure: Configur
     The client is that of the settings: a process may change its timeout, and keeps the client while it does not.
     """
     first = clients.awaiting(get_settings()), clients.blocking(get_settings())
-    configure(redis_timeout=1.5)
+    configure(redis_timeout=1_500 * MS)
     other = clients.awaiting(get_settings()), clients.blocking(get_settings())
 
     assert first[0] is not other[0]

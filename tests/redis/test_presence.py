@@ -19,6 +19,7 @@ from qrsocket.presence.table import (
     reap,
     renew,
 )
+from tests.clients import PATIENCE
 from tests.conftest import MS, RoundTrip, until
 from tests.redis.conftest import GRACE, LEASE, Node, has_ended, now_ms
 
@@ -71,13 +72,13 @@ async def test_renew_beats_on_the_own_channel(roundtrip: RoundTrip, redis: redis
     redis.hset(keys.frames, "n1", "41")
     with redis.pubsub(ignore_subscribe_messages=True) as channel:
         channel.psubscribe(f"{keys.base}channel:*")
-        channel.get_message(timeout=1)
+        channel.get_message(timeout=PATIENCE)
         epoch = await roundtrip(join(keys, "n1", lease=LEASE))
         await roundtrip(join(keys, "n2", lease=LEASE))
         await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
         await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
 
-        beats = [channel.get_message(timeout=1) for _ in range(2)]
+        beats = [channel.get_message(timeout=PATIENCE) for _ in range(2)]
 
     assert [
         (keys.channel("n1").encode(), b"h\t41\t%s\t\n" % epoch.encode()),

@@ -84,7 +84,7 @@ def test_sent_at_once(server: RedisServer, configure: Configure) -> None:
     """
     When it is back it is sent to at once, though who failed to reach it would not try again for a second.
     """
-    configure(redis_timeout=0.1)
+    configure(redis_timeout=100 * MS)
     server.kill()
     with pytest.raises(Unavailable):
         blocking.to("alice").send("hello")
