@@ -110,7 +110,7 @@ async def test_text_and_binary_side_by_side(serve: Serve, open_client: Open) -> 
 def router_of_fates() -> SocketRouter:
     router = SocketRouter("/socket")
 
-    @router.on_message(timeout=60 * MS)
+    @router.on_message(timeout=0.06)
     async def on_message(data: ChatIn) -> None:
         match data.text:
             case "hang":

@@ -19,7 +19,10 @@ from cryptography.x509.oid import NameOID
 from redis import Redis
 
 from qrsocket import Unavailable, socket, sync
+from qrsocket.cli.doctor import check_connection
+from qrsocket.cli.findings import Severity
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE
@@ -27,6 +30,7 @@ from tests.conftest import MS, Configure, until
 
 SECRET = "s3cr3t-pass"
 ALL = "~* &* +@all"
+TLS_OR_NOT = "whether the port speaks TLS (rediss://) or not (redis://)"
 
 
 class Refusal(NamedTuple):
@@ -175,28 +179,32 @@ async def test_tls_that_is_not_trusted(
             assert 0 == (await socket.to("alice").send("hi")).connections
 
 
-@pytest.mark.parametrize("is_spoken", [True, False], ids=["TLS", "plain"])
-async def test_tls_on_one_side(
-    serve: Serve,
-    server: EmbeddedRedis,
-    configure: Configure,
-    caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
-    is_spoken: bool,
+async def test_tls_where_the_address_has_none(
+    serve: Serve, server: EmbeddedRedis, configure: Configure, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """
-    TLS to a port that speaks none, and the reverse, are said to be that perhaps: the other side only hangs up or waits.
+    A server that speaks TLS hangs up on a client that does not, which is told that it may be that.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
     async with between(server.port, tls=context) as port:
-        url = f"redis://127.0.0.1:{port}/0" if is_spoken else f"rediss://127.0.0.1:{server.port}/0"
-        configure(redis_url=url, redis_timeout=200 * MS)
+        configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=200 * MS)
         address = await serve(router_of_named_users())
         ready = await until_not_ready(address, "the connection is lost", "it does not answer in time")
 
         (line,) = lines(caplog, ready.json()["cause"])
-        assert "whether the port speaks TLS (rediss://) or not (redis://)" in line
+        assert TLS_OR_NOT in line
+
+
+def test_tls_where_the_server_has_none(server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    A server that speaks no TLS waits for more, and the client is told that it may be that.
+    """
+    configure(redis_url=f"rediss://127.0.0.1:{server.port}/0", redis_timeout=200 * MS)
+    finding = check_connection(get_settings())
+
+    assert Severity.FAULT is finding.severity
+    assert TLS_OR_NOT in finding.advice
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ T = TypeVar("T")
 @pytest.fixture
 async def pair(configure: Configure) -> AsyncIterator[Pair]:
     async with a_pair() as pair:
-        configure(redis_url=pair.url, lease=1.5, renew_interval=200 * MS, offline_grace=500 * MS)
+        configure(redis_url=pair.url, lease=1_500 * MS, renew_interval=200 * MS, offline_grace=500 * MS)
         yield pair
 
 
