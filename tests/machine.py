@@ -14,4 +14,4 @@ def pace() -> float:
     began = time.monotonic()
     for _ in range(40):
         sum(number * number for number in range(80_000))
-    return min(max(1.0, (time.monotonic() - began) / IDLE_SECONDS), SLOWEST)
+    return min(max(1.0, round((time.monotonic() - began) / IDLE_SECONDS, 1)), SLOWEST)

@@ -11,6 +11,7 @@ from qrsocket.settings import get_settings
 from qrsocket.sync import socket as blocking
 from qrsocket.testing import RedisServer, client
 from qrsocket.testing.redis_server import environment, redis_server
+from tests.clients import PATIENCE
 from tests.conftest import MS, Configure
 from tests.testing import shops
 
@@ -120,8 +121,8 @@ async def test_an_application_lives_through_it(server: RedisServer, configure: C
     """
     A client stays connected while Redis is away, and is sent to when it is back, though a send has failed meanwhile.
     """
-    configure(redis_timeout=0.3, renew_interval=20 * MS)
-    async with client(shops.echo(), user="alice", timeout=5) as alice:
+    configure(redis_timeout=300 * MS, renew_interval=20 * MS)
+    async with client(shops.echo(), user="alice", timeout=PATIENCE) as alice:
         server.kill()
         with pytest.raises(Unavailable):
             await socket.to("alice").send({"n": 1})
