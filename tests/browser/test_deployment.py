@@ -181,5 +181,6 @@ def test_a_request_that_is_half_sent_ends_at_it(node: WebNode, tmp_path: Path, h
             while client.recv(4096):
                 pass
         assert 0 == ask(port, "/bytes", content=b"").json()
+        node.wait_for("a body begins", since=lines)
 
     assert 1 == sum("a body begins" in line for line in node.log[lines:])
