@@ -92,7 +92,7 @@ async def test_a_job_ends(state: str) -> None:
         assert (state, "sold out") == (ended.state, ended.error)
         assert 2 == (await alice.job_is("j1", "started", "waiting")).seq
         assert 11 == alice.offset
-        with pytest.raises(AssertionError, match=r"the job j1 to be retrying, but it did not come within 0\.01"):
+        with pytest.raises(AssertionError, match=f"the job j1 to be retrying, but it did not come within {10 * MS:g}"):
             await alice.job_is("j1", "retrying", timeout=10 * MS)
 
 
