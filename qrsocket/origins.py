@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 from pydantic_core import from_json
 
 EVERYONE = "*"
+# Python encodes these as in 2003, which makes another domain of the host than browsers do.
+# Source: https://www.unicode.org/reports/tr46/#Deviations
+ENCODED_OTHERWISE = "ßς\u200c\u200d"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -67,9 +70,9 @@ def _as_sent(scheme: str, rest: str, shown: str) -> str:
         if rest.startswith("["):
             host = f"[{ip_address(host).compressed}]"
         elif not host.isascii():
-            host = host.encode("idna").decode()
+            host = "" if any(letter in host for letter in ENCODED_OTHERWISE) else host.encode("idna").decode()
     except ValueError:
         host, port = "", None
     if not host:
-        raise ValueError(f"{shown} has no host, or a port that is no number")
+        raise ValueError(f"{shown} has no host, a port that is no number, or letters to be written as xn--…")
     return f"{scheme}://{host}" if port in (None, DEFAULT_PORTS.get(scheme)) else f"{scheme}://{host}:{port}"

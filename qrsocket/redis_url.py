@@ -10,6 +10,8 @@ SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "
 TRUST = ("none", "optional", "required")
 # With another value than ours we would not understand what Redis answers.
 OURS = frozenset({"decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"})
+# What sends commands has a time for each, and what listens has none.
+TIMES = frozenset({"socket_timeout", "socket_connect_timeout", "retry_on_timeout", "retry_on_error"})
 ESCAPES = "write what is special in a password as %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %"
 
 
@@ -63,6 +65,8 @@ def _option(scheme: str, name: str, value: str) -> tuple[str, str]:
             raise ValueError("must say ssl_cert_reqs=none, optional or required")
     if name in OURS:
         raise ValueError(f"must not say {name}: leave it out")
+    if name in TIMES:
+        raise ValueError(f"must not say {name}: QRSOCKET_REDIS_TIMEOUT is how long Redis may take")
     alone = f"{scheme}://{'' if scheme == 'unix' else 'h'}/0?{urlencode({name: value})}"
     try:
         for pool in (redis.ConnectionPool, redis.asyncio.BlockingConnectionPool):

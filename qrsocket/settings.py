@@ -80,12 +80,12 @@ class Settings(BaseSettings):
     hook_timeout: Seconds = Field(default=10.0, description="Seconds for an on_online or on_offline hook.")
     max_waiting_bytes: Bytes = Field(
         default=256 * 1024,
-        description="Bytes of a connection's messages that wait for handlers; those above are answered with an error.",
+        description="Bytes of a connection's messages that wait for handlers; until they are fewer no more are read.",
     )
     rate: Annotated[float, Gt(0), AllowInfNan(False)] = Field(
         default=20.0,
-        description="Messages per second that a connection may send. One counts as several if it is large (one more "
-        "for each 16 KiB of it, or of an answer about jobs) or takes long to parse (one more for each ms).",
+        description="Messages per second that a connection may send. Of its large ones, and of long answers about "
+        "jobs, as many times 16 KiB are handled in a second, and as many ms of parsing; what is above waits.",
     )
     rate_burst: Count = Field(
         default=60, description="Messages above the rate at once; as many refusals close with 4104."

@@ -1,6 +1,5 @@
 """What a worker says of itself as long as it lives: its tasks, for who queues them by name, and its queues."""
 
-import logging
 import threading
 from typing import Any
 
@@ -9,13 +8,12 @@ from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.celery.watched import options_of
+from qrsocket.celery.watcher import watcher
 from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run
 from qrsocket.settings import get_settings
-
-logger = logging.getLogger(__name__)
 
 _ended = threading.Event()
 
@@ -29,7 +27,9 @@ def announce(app: Any) -> None:
             call = Jobs(keys, settings).announce(_queues(app), tasks)
             run(clients.blocking(settings), call, timeout=settings.redis_timeout)
     except (RedisError, Unavailable) as error:
-        logger.warning("worker not announced", extra={"cause": str(error)[:200]})
+        watcher().trouble.met("announcing", error)
+    else:
+        watcher().trouble.over("announcing")
 
 
 def keep_announcing(app: Any) -> None:

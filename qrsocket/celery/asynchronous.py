@@ -76,8 +76,8 @@ def refuse_task(function: Any, name: str) -> None:
     Raises:
         TypeError: *function* is a task already, which is not called by way of what stands above it.
     """
-    is_task_class = isinstance(function, type) and issubclass(function, Task)
-    if is_task_class or isinstance(function, Proxy | Task):  # a Proxy first: to ask it more would make the task
+    # A Proxy first: to ask it more would make the task.
+    if isinstance(function, Proxy | Task) or (isinstance(function, type) and issubclass(function, Task)):
         raise TypeError(f"@{name} decorates the function of a task: write @app.task above, @{name} below")
 
 

@@ -15,7 +15,6 @@ from celery import Celery, signals, states
 from celery.exceptions import Retry
 
 from qrsocket.celery.announcing import announce, keep_announcing, stop_announcing
-from qrsocket.celery.revoking import note_events
 from qrsocket.celery.run import Run, in_utf8
 from qrsocket.celery.stopping import allow_signals
 from qrsocket.celery.user import carried_by, carry_user, owner_in, owner_of, redelivery_window
@@ -69,7 +68,6 @@ def connect() -> None:
         (signals.task_failure, _on_failure),
         (signals.task_postrun, _on_end),
         (signals.task_revoked, _on_revoked),
-        (signals.celeryd_init, _on_worker),
         (signals.celeryd_after_setup, _on_worker_setup),
         (signals.worker_ready, _on_worker_ready),
         (signals.worker_shutdown, _on_worker_end),
@@ -157,10 +155,6 @@ def _on_revoked(
         worker = request.hostname if terminated else None  # otherwise it had not begun
         reason = "expired" if expired else "revoked"
         _end_of_message(sender, vars(request), State.CANCELLED, worker=worker, reason=reason)
-
-
-def _on_worker(options: Any = None, **_: Any) -> None:
-    note_events(options or {})
 
 
 def _on_worker_setup(instance: Any = None, **_: Any) -> None:

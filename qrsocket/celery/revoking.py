@@ -8,14 +8,6 @@ from celery.exceptions import Ignore, TaskRevokedError
 
 logger = logging.getLogger(__name__)
 
-_sends_events = False
-
-
-def note_events(options: Any) -> None:
-    """Note whether the worker that starts with *options* sends events of tasks: `celery worker -E`."""
-    global _sends_events
-    _sends_events = bool(options.get("task_events"))
-
 
 def revoked(task: Any, reason: str) -> Ignore:
     """
@@ -36,7 +28,8 @@ def revoked(task: Any, reason: str) -> Ignore:
             call_errbacks=False,
             state=states.REVOKED,
         )
-        if task.send_events and (_sends_events or task.app.conf.worker_send_task_events) and not request.is_eager:
+        # Also where nobody may hear it: monitors have workers send events at any time, and its children are not told.
+        if task.send_events and not request.is_eager:
             task.send_event("task-revoked", terminated=False, signum=None, expired=False)
     except Exception:  # of the result backend, or of the broker: the job is cancelled all the same
         logger.exception("cancelled job not revoked", extra={"job": request.id})

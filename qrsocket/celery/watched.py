@@ -25,6 +25,8 @@ MARK = "__qrsocket__"
 MOST_IN_A_RESULT = 64 * 1024
 # More than any task is retried: one that takes the place of another comes after all retries of that.
 MOST_RETRIES = 1_000_000
+# More than any function is wrapped in.
+MOST_LOOKED_AT = 200
 TAKES_ANYTHING = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -150,7 +152,7 @@ def _find(task: Any) -> Options | None:
     things = [getattr(task, name, None) for name in ("_decorated_fun", "__wrapped__", "_orig_run", "run")]
     things.append(getattr(type(task), "run", None))
     seen: set[int] = set()
-    while things:
+    while things and len(seen) < MOST_LOOKED_AT:
         thing = things.pop()
         # A task is not the wrapper of another: what is found in one is that one's.
         if thing is None or id(thing) in seen or isinstance(thing, Proxy | Task):
@@ -165,8 +167,10 @@ def _find(task: Any) -> Options | None:
 
 def _inside(thing: Any) -> Iterator[Any]:
     """Yield what *thing* may be a wrapper of."""
-    yield getattr(thing, "__wrapped__", None)
-    yield getattr(thing, "__func__", None)
+    # Not `getattr`: objects that answer to any name, as proxies of remote calls do, would make new ones for ever.
+    for name in ("__wrapped__", "__func__"):
+        if (found := inspect.getattr_static(thing, name, None)) is not None:
+            yield getattr(thing, name, found)
     if isinstance(thing, partial):
         yield thing.func
     elif inspect.isfunction(thing):

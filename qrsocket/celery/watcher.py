@@ -39,6 +39,7 @@ class Watcher:
 
     Attributes:
         outbox: What is said of jobs goes through it.
+        trouble: What keeps this process from Redis.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Watcher:
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
         self._reaped_at = 0.0
-        self._trouble = Trouble("jobs go on")
+        self.trouble = Trouble("jobs go on")
 
     def watch(self, run: Run) -> None:
         with self._lock:
@@ -76,9 +77,9 @@ class Watcher:
             pause: float | None = get_settings().renew_interval
             try:
                 pause = self._look()
-                self._trouble.over("jobs")
+                self.trouble.over("jobs")
             except (Unavailable, RedisError) as error:
-                self._trouble.met("jobs", error)
+                self.trouble.met("jobs", error)
             except Exception:
                 logger.exception("watching jobs failed")
             self._awake.wait(pause)

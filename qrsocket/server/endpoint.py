@@ -39,6 +39,13 @@ LISTS = (list, set, frozenset, tuple)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
+class Consumed(RuntimeError):
+    """Raised where a dependency has read the body as a stream, so that nobody else can read it."""
+
+    def __str__(self) -> str:
+        return "a dependency has consumed the body with `request.stream()`: let it use `await request.body()`"
+
+
 class Queueable(Protocol):
     """A Celery task."""
 
@@ -75,9 +82,9 @@ class Endpoint:
         )
         self._model: type[BaseModel] = create_model("Arguments", __config__=config, **fields)
 
-    async def read(self, request: Request, parsing: Parsing) -> dict[str, Any]:
+    async def read(self, request: Request, user: str, parsing: Parsing) -> dict[str, Any]:
         """
-        Return the arguments of the task that *request* has.
+        Return the arguments of the task that *request* has, which *user* has sent.
 
         Raises:
             RequestValidationError: They are not what the task takes.
@@ -90,8 +97,9 @@ class Endpoint:
             raise HTTPException(400, "The client has gone") from None
         # What the path says, the body does not.
         of_path = {name: value for name, value in request.path_params.items() if name in self._parameters}
-        size_bytes = len(body) if isinstance(body, bytes) else 0
-        return await parsing.run(size_bytes, lambda: self._arguments(body, of_path))
+        texts = [body] if isinstance(body, bytes) else body.values()
+        size_bytes = sum(len(text) for text in texts if isinstance(text, str | bytes))
+        return await parsing.run(user, size_bytes, lambda: self._arguments(body, of_path))
 
     async def queue(self, arguments: dict[str, Any], user: str) -> str:
         """
@@ -140,13 +148,14 @@ class Endpoint:
         if self._save is not None:  # in JSON, a client could name what it has not uploaded
             raise HTTPException(415, "A form with a file is expected (multipart/form-data)")
         is_json = kind == "application/json" or kind.endswith("+json")
-        if not is_json and not (kind.startswith("text/") and self._of_body):
+        of_body = [name for name in self._parameters if name not in request.path_params]
+        if not is_json and not (kind.startswith("text/") and of_body):
             raise HTTPException(415, f"{kind} is not taken here: send JSON, a form or text")
         body = b"".join([chunk async for chunk in self._chunks(request)])
         if is_json:
             return body or b"{}"
         try:
-            return {self._of_body[0]: body.decode()}
+            return {of_body[0]: body.decode()}
         except UnicodeDecodeError:
             raise HTTPException(422, "Not UTF-8 text") from None
 
@@ -159,6 +168,8 @@ class Endpoint:
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
+            except RuntimeError as error:
+                raise Consumed from error
             except TimeoutError:  # or a middleware has taken it, and there is none to come
                 raise HTTPException(408, "The body did not come") from None
             size_bytes += len(chunk)
@@ -196,7 +207,7 @@ class Endpoint:
         chunks = self._chunks(request)
         try:
             first = await anext(chunks, None)
-        except RuntimeError:  # consumed: a dependency has asked for the form, and the request has kept it
+        except Consumed:  # by a dependency that has asked for the form, perhaps, which the request has kept then
             return request.form()
 
         async def receive() -> Event:

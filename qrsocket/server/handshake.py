@@ -142,6 +142,7 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     origin = connection.headers.get("Origin")
     if origin is None:
         if connection.cookies:
+            logger.warning("origin refused: a client sends cookies and no Origin, which every browser sends")
             raise HTTPException(403, "a connection with cookies must say its Origin")
         return  # not a browser
     if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
@@ -149,7 +150,7 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     try:
         parts = urlsplit(origin)
     except ValueError:
-        raise HTTPException(403, "Origin not allowed") from None
+        parts = urlsplit("")
     port = DEFAULT_PORTS.get(parts.scheme, "")
     host = connection.headers.get("Host", "").lower()
     if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):

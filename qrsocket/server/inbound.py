@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter
 from typing import Any, Literal, TypeAlias
 
@@ -83,7 +84,11 @@ class MessageHandler:
             HandlerTimeout: The handler did not finish in time.
             ClientGone: Its client has gone before it was decoded.
         """
-        data = await parsing.run(len(payload), lambda: self._decode(payload, settings.max_json_depth), inbox)
+        if self.type == "json" or self._adapter is not None:
+            decode = partial(self._decode, payload, settings.max_json_depth)
+            data = await parsing.run(user.id if user else connection, len(payload), decode, inbox)
+        else:
+            data = payload
         values = {
             "data": data,
             "user": user,

@@ -7,7 +7,7 @@ from qrsocket.server.limits import TokenBucket
 from qrsocket.server.wire import Inbound
 from qrsocket.settings import Settings
 
-# What counts as a message more: so many bytes of one, or of what answers it, or so many seconds of CPU time.
+# What costs as much as a message: so many bytes of one, or of what answers it, or so many seconds of CPU time.
 BYTES_PER_MESSAGE = 16 * 1024
 SECONDS_PER_MESSAGE = 0.001
 
@@ -58,6 +58,7 @@ class Inbox:
         self.is_closed = False
         self._settings = settings
         self._rate = TokenBucket(settings.rate, settings.rate_burst, now)
+        self._costs = TokenBucket(settings.rate, settings.rate_burst, now)
         self._refusals = TokenBucket(settings.rate, settings.rate_burst, now)
 
     def judge(self, size_bytes: int, now: float) -> Verdict:
@@ -65,31 +66,41 @@ class Inbox:
         if size_bytes > self._settings.max_message_in_bytes:
             return Verdict.TOO_LARGE
         if self._rate.take(now):
+            self._costs.refill(now)
             self.charge_bytes(size_bytes)
             return Verdict.TAKEN
         return Verdict.TOO_FAST if self._refusals.take(now) else Verdict.ABUSE
 
-    def has_room(self, message: Inbound) -> bool:
-        """Whether *message* may wait as well. If none waits, there is room for one of any size."""
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many messages wait that another one is refused."""
+        return len(self.messages.waiting) + len(self.asks.waiting) >= self._settings.rate_burst
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many bytes wait that nothing more is read until there are fewer."""
         waiting = (*self.messages.waiting, *self.asks.waiting)
-        size_bytes = sum(len(one.payload) for one in (*waiting, message))
-        is_within = len(waiting) < self._settings.rate_burst and size_bytes <= self._settings.max_waiting_bytes
-        return is_within or not waiting
+        return sum(_size_of(one.payload) for one in waiting) >= self._settings.max_waiting_bytes
 
     def charge_bytes(self, size_bytes: int) -> None:
-        """Count the bytes of a message, or of its answer, as well."""
-        self._rate.charge(size_bytes // BYTES_PER_MESSAGE)
+        """Have the bytes of a message, or of its answer, paid before the next one is handled."""
+        self._costs.charge(size_bytes / BYTES_PER_MESSAGE)
 
     def charge_seconds(self, seconds: float) -> None:
-        """Count the CPU time that a message has taken before it came to its handler."""
-        self._rate.charge(seconds / SECONDS_PER_MESSAGE)
+        """Have the CPU time of a message paid before the next one is handled."""
+        self._costs.charge(seconds / SECONDS_PER_MESSAGE)
 
     def owed(self, now: float) -> float:
-        """Return in how many seconds what was charged is paid, and the next message may be parsed."""
-        return self._rate.owed(now)
+        """Return in how many seconds what was charged is paid, and the next message may be handled."""
+        return self._costs.owed(now)
 
     def close(self) -> None:
         """Forget what waits: its client has gone."""
         self.is_closed = True
         self.messages.waiting.clear()
         self.asks.waiting.clear()
+
+
+def _size_of(payload: str | bytes) -> int:
+    """Return what *payload* takes in memory, at most: Python gives each letter of a text as much as its widest."""
+    return len(payload) if isinstance(payload, bytes) or payload.isascii() else 4 * len(payload)

@@ -27,9 +27,12 @@ class TokenBucket:
         self._rate, self._burst = rate, burst
         self._tokens, self._at = float(burst), now
 
-    def take(self, now: float, amount: int = 1) -> bool:
+    def refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
+
+    def take(self, now: float, amount: int = 1) -> bool:
+        self.refill(now)
         if self._tokens < amount:
             return False
         self._tokens -= amount

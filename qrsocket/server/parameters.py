@@ -11,6 +11,7 @@ from typing import Annotated, Any, ForwardRef, NoReturn, get_args, get_origin
 import anyio.to_thread
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant, get_typed_signature, solve_dependencies
+from fastapi.exceptions import FastAPIError
 from fastapi.params import Body, Param
 from fastapi.params import Depends as Dependency
 from fastapi.security import SecurityScopes
@@ -61,9 +62,8 @@ class Function:
         self.call, self._kind = call, kind
         self.name = getattr(call, "__qualname__", repr(call))
         parameters = _named(typed_parameters(call, self.name), self.name)
-        self.parameters = {
-            name: part for name, part in parameters.items() if name in kind.ours and not _is_of_fastapi(part)
-        }
+        of_fastapi = {name for name, part in parameters.items() if _is_of_fastapi(part, self.name)}
+        self.parameters = {name: parameters[name] for name in parameters if name in kind.ours - of_fastapi}
         self._is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
@@ -71,7 +71,10 @@ class Function:
         self._reads_as: type[Request] | type[WebSocket] = Request
         self._dependant = lru_cache(self._dependant_below)
         if self._others:
-            self._reads_as = _checked(self._dependant(()), self.name, kind)
+            try:
+                self._reads_as = _checked(self._dependant(()), self.name, kind)
+            except (FastAPIError, AssertionError) as error:  # a type that it reads from nowhere, say
+                raise TypeError(f"{self.name} asks for something that FastAPI cannot give: {error}") from error
 
     async def __call__(self, ours: Mapping[str, Any], connection: HTTPConnection) -> Any:
         """
@@ -157,11 +160,39 @@ def _named(parameters: dict[str, inspect.Parameter], name: str) -> dict[str, ins
     return parameters
 
 
-def _is_of_fastapi(parameter: inspect.Parameter) -> bool:
-    annotation = getattr(parameter.annotation, "__value__", parameter.annotation)  # of a `type` statement
-    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
-    is_marked = any(isinstance(note, MARKERS) for note in (*notes, parameter.default))
-    return is_marked or (isinstance(kind, type) and issubclass(kind, GIVEN_BY_TYPE))
+def _is_of_fastapi(parameter: inspect.Parameter, name: str) -> bool:
+    """
+    Raises:
+        TypeError: What is FastAPI's stands inside of the annotation, where FastAPI itself would not see it.
+    """
+    annotation = parameter.annotation.__value__ if _is_alias(parameter.annotation) else parameter.annotation
+    outermost = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if any(map(_is_fastapis, (*outermost, parameter.default))):
+        return True
+    if any(map(_is_fastapis, _parts(annotation))):
+        raise TypeError(
+            f"{name}: what FastAPI is to give as {parameter.name} stands inside of {parameter.annotation}: write it "
+            f"alone, as `{parameter.name}: Annotated[…, Depends(…)]` or `{parameter.name}: Request`"
+        )
+    return False
+
+
+def _parts(annotation: Any, seen: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """Yield *annotation* and all that it is made of."""
+    yield annotation
+    if any(annotation is one for one in seen):  # an alias that holds itself
+        return
+    inside = (annotation.__value__,) if _is_alias(annotation) else get_args(annotation)
+    for part in annotation if isinstance(annotation, list) else inside:
+        yield from _parts(part, (*seen, annotation))
+
+
+def _is_alias(annotation: Any) -> bool:
+    return type(annotation).__name__ == "TypeAliasType"  # of a `type` statement, or of typing_extensions
+
+
+def _is_fastapis(part: Any) -> bool:
+    return isinstance(part, MARKERS) or (isinstance(part, type) and issubclass(part, GIVEN_BY_TYPE))
 
 
 def _checked(dependant: Dependant, name: str, kind: Kind) -> type[Request] | type[WebSocket]:

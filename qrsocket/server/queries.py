@@ -1,6 +1,10 @@
 """Keeps queries out of uvicorn's log: a WebSocket's URL is where browsers have to put a token, if not in a cookie."""
 
 import logging
+import re
+from urllib.parse import unquote
+
+from starlette.routing import compile_path
 
 LOGGERS = ("uvicorn.access", "uvicorn.error")
 NOT_FOUND = 404
@@ -14,7 +18,7 @@ class _HideQueries(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.paths: set[str] = set()
+        self.paths: dict[str, re.Pattern[str]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -26,8 +30,7 @@ class _HideQueries(logging.Filter):
             return arg
         path, mark, _query = arg.partition("?")
         is_http = record.name == "uvicorn.access" and NOT_FOUND not in (record.args or ())
-        # A prefix of `include_router` may stand before our path.
-        is_private = not is_http or any(ours in path for ours in self.paths)
+        is_private = not is_http or any(ours.search(unquote(path)) for ours in self.paths.values())
         return f"{path}?…" if mark and is_private else arg
 
 
@@ -36,6 +39,8 @@ _filter = _HideQueries()
 
 def hide_queries(path: str) -> None:
     """Keep the queries of what is below *path*, and of all WebSockets, out of uvicorn's log, from now on."""
-    _filter.paths.add(path)
+    # A prefix of `include_router` may stand before it, and ours stand behind it.
+    pattern = compile_path(path)[0].pattern.removeprefix("^").removesuffix("$")
+    _filter.paths[path] = re.compile(pattern)
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_filter)  # the same one is added once

@@ -163,7 +163,7 @@ class SocketRouter(APIRouter):
 
         async def queue(request: Request, response: Response) -> dict[str, Any]:
             user = await self._user(request, with_origin=True)
-            id = await endpoint.queue(await endpoint.read(request, self._node(request).parsing), user)
+            id = await endpoint.queue(await endpoint.read(request, user, self._node(request).parsing), user)
             response.headers["X-Job-Id"] = id
             with suppress(Unavailable):
                 if job := await self._desk(request, user).find(id):

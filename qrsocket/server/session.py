@@ -34,7 +34,7 @@ from qrsocket.server.inbound import MessageHandler, error_text, is_for_client, r
 from qrsocket.server.inbox import Inbox, Lane, Verdict
 from qrsocket.server.jobs import answer
 from qrsocket.server.limits import tune_server
-from qrsocket.server.parsing import ClientGone
+from qrsocket.server.parsing import ClientGone, paid
 from qrsocket.server.place import Place
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Hello, Inbound, read_hello, wire_for
@@ -97,6 +97,7 @@ class Session:
         self._user, self._handling = user, handling
         self._place = Place(self._connection, node)
         self._inbox = Inbox(node.settings, time.monotonic())
+        self._made_room = asyncio.Event()
         self._request_ids = (f"{id}.{number}" for number in count(1))
 
     def refuse(self, code: CloseCode, reason: str) -> None:
@@ -173,9 +174,12 @@ class Session:
             elif self._user is None and self._handlers.authenticate is not None:
                 await self._authenticate(self._handlers.authenticate, await self._first())
             while self._connection.closing is None:
+                await self._wait_for_room()
                 frame = await self._receive()
                 if frame is not None and self._is_within_limits(frame):
                     self._take(frame)
+        except ClientGone:
+            pass
         except Exception as error:
             logger.exception("reading failed", extra={"connection": self._connection.id})
             self._connection.close(CloseCode.INTERNAL_ERROR, type(error).__name__)
@@ -203,7 +207,7 @@ class Session:
 
     async def _hello_in(self, frame: str | bytes) -> Hello | None:
         parse = partial(read_hello, frame, max_depth=self._settings.max_json_depth)
-        return await self._node.parsing.run(len(frame), parse, self._inbox)
+        return await self._node.parsing.run(self._user or self._connection.id, len(frame), parse, self._inbox)
 
     async def _first(self) -> str | bytes | None:
         """Return the first frame; None if there is none in time, or none that may be taken."""
@@ -212,6 +216,12 @@ class Session:
             async with asyncio.timeout(self._settings.auth_deadline):
                 frame = await self._receive()
         return frame if frame is not None and self._is_within_limits(frame) else None
+
+    async def _wait_for_room(self) -> None:
+        """Leave unread what a client sends faster than it is handled: TCP slows it down, and nothing is refused."""
+        while self._inbox.is_full and self._connection.closing is None:
+            self._made_room.clear()
+            await self._made_room.wait()
 
     async def _receive(self) -> str | bytes | None:
         """Return the next frame; None when the client has gone."""
@@ -230,8 +240,7 @@ class Session:
             case Verdict.TOO_LARGE:
                 self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
             case Verdict.TOO_FAST:
-                allowed = f"{self._settings.rate:g} a second are allowed, fewer if they are large"
-                self._answer_error(f"Too many messages: {allowed}", None)
+                self._answer_error(f"Too many messages: {self._settings.rate:g} a second are allowed", None)
             case Verdict.ABUSE:
                 self._connection.close(CloseCode.ABUSE, "too many messages")
         return False
@@ -247,6 +256,8 @@ class Session:
                 user = user_of(await self._call(handler, self._wire.read(frame).payload, request_id))
                 if user is not None:
                     await self._bind(user)
+        except ClientGone:
+            pass
         except BaseException as error:
             raise_if_ending(error)
             self._answer_error(error_text(error, request_id, debug=self._settings.debug), None)
@@ -265,7 +276,7 @@ class Session:
             return
         if inbound.control == "ping":
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
-        elif not self._inbox.has_room(inbound):
+        elif self._inbox.is_crowded:
             self._answer_error("Too many messages at once: wait for answers", inbound.request)
         else:
             lane = self._inbox.messages if inbound.control is None else self._inbox.asks
@@ -277,6 +288,7 @@ class Session:
 
     async def _handle_in(self, lane: Lane, inbound: Inbound) -> None:
         await self._handle(inbound)
+        self._made_room.set()
         following = lane.leave()
         if following is not None:
             self._start(lane, following)  # in a task of its own: context variables of this one are not for it
@@ -285,6 +297,7 @@ class Session:
         request_id = next(self._request_ids)
         try:
             if inbound.control is not None:
+                await paid(self._inbox)
                 await answer(inbound, self._connection, self._node, self._inbox.charge_bytes)
                 return
             handler = self._handler_for(inbound.payload)

@@ -3,6 +3,7 @@
 import gzip
 import logging
 from contextlib import suppress
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -11,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from qrsocket import User, socket
 from qrsocket.server import SocketRouter, Subprotocols
+from qrsocket.server.queries import hide_queries
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.app.speaking import VERSION_1, Speaker
@@ -209,3 +211,20 @@ async def test_queries_are_not_in_the_log(
     assert "s3cret" not in caplog.text
     assert "/mine?shown=1" in caplog.text
     assert "/prefix/socket/jobs?…" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/{tenant}/socket", "/söcket", "/a+b/{x:path}/c", ""])
+def test_queries_below_odd_paths_are_not_in_the_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The path of a router may have parameters, and letters that are encoded in a URL.
+    """
+    hide_queries(path)
+    asked = quote(path.replace("{tenant}", "acme").replace("{x:path}", "d/e"), safe="/+")
+    record = logging.LogRecord(
+        "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d',
+        ("127.0.0.1:1", "GET", f"/prefix{asked}/jobs?token=s3cret", "1.1", 200), None,
+    )  # fmt: skip
+    logging.getLogger("uvicorn.access").filter(record)
+    hide_queries.__globals__["_filter"].paths.pop(path)
+
+    assert "s3cret" not in record.getMessage()

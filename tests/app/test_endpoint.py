@@ -193,7 +193,7 @@ async def test_the_path_names_arguments(serve: Serve, queue: Queue) -> None:
 
     assert [202] * 4 == [answer.status_code for answer in answers], [answer.text for answer in answers]
     assert [("acme", 7)] * 4 == [(one["tenant"], one["project"]) for one in queue.arguments()]
-    assert ["a.csv", "b.csv", "c.csv", None] == [one.get("file") for one in queue.arguments()]
+    assert ["a.csv", "b.csv", "c.csv", "other"] == [one.get("file") for one in queue.arguments()]
     assert (422, ["body", "project"]) == (wrong.status_code, wrong.json()["detail"][0]["loc"])
     operation = app.openapi()["paths"]["/tenants/{tenant}/socket/imports/{project}"]["post"]
     assert ("project", "path") in [(one["name"], one["in"]) for one in operation["parameters"]]

@@ -232,6 +232,43 @@ def test_one_connection_is_not_two() -> None:
         SocketRouter().on_message(handler("x", Annotated[None, Depends(_needs_both)]))
 
 
+MARKED = Annotated[Any, Depends(denied)]
+ALIAS = TypeAliasType("ALIAS", MARKED)  # type: ignore[misc]
+HIDDEN = [
+    MARKED | None,
+    list[MARKED],
+    TypeAliasType("ALIAS_OF_AN_ALIAS", ALIAS),  # type: ignore[misc]
+    Annotated[ALIAS, "a note"],
+    Request | None,
+    WebSocket | None,
+    dict[str, BackgroundTasks],
+]
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("annotation", HIDDEN, ids=str)
+def test_what_is_fastapis_is_not_hidden(kind: str, annotation: Any) -> None:
+    """
+    A marker or a type of FastAPI's inside of an annotation, where FastAPI would not see it, is refused, whatever the
+    parameter is called.
+    """
+    for name in (*OURS[kind], "anything"):
+        with pytest.raises(TypeError, match=f"asks: what FastAPI is to give as {name} stands inside"):
+            getattr(SocketRouter(), kind)(handler(name, annotation, None))
+
+
+class Account:
+    """Neither a model of Pydantic's nor a dependency."""
+
+
+def test_what_fastapi_refuses_is_refused_by_name() -> None:
+    """
+    What FastAPI cannot make sense of is a TypeError with the name of the handler.
+    """
+    with pytest.raises(TypeError, match="asks asks for something that FastAPI cannot give"):
+        SocketRouter().on_message(handler("account", Account))
+
+
 def test_an_annotation_that_cannot_be_read_is_refused() -> None:
     """
     Where an annotation is for type checkers alone nobody can see a marker in it: such a handler is refused, by name.

@@ -150,6 +150,7 @@ async def stage(
     pool_name: str,
     is_late: bool,
 ) -> AsyncIterator[Stage]:
+    shapes.app.set_current()  # of shared tasks: other tests may have made another one theirs
     # An application of its own, for which no worker of other tests speaks.
     configure(lease=LEASE, renew_interval=500 * MS, application="fates")
     app = FastAPI()

@@ -173,3 +173,28 @@ def test_a_task_stays_known() -> None:
 
     assert known is not None
     assert known is options_of(task)
+
+
+class AnswersAnything:
+    """As a proxy of remote calls does: each name that it is asked for is a new object."""
+
+    def __getattr__(self, name: str) -> "AnswersAnything":
+        return AnswersAnything()
+
+    def __call__(self) -> None: ...
+
+
+def test_a_wrapper_around_what_answers_anything() -> None:
+    """
+    The look for a decorated function ends, whatever a wrapper without functools.wraps holds.
+    """
+    remote = AnswersAnything()
+
+    @notify_user
+    def inner() -> None: ...
+
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        remote()
+        inner(*args, **kwargs)
+
+    assert options_of(app.task(name="watched.remote", shared=False)(wrapper)) is not None

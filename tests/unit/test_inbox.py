@@ -30,35 +30,36 @@ def test_small_messages_count_as_one() -> None:
     assert (5, 1, 0) == (taken(box, 10), taken(box, 10, now=0.11), taken(box, 10, now=0.12))
 
 
-def test_large_messages_count_as_several() -> None:
+def test_bytes_are_paid_for() -> None:
     """
-    Each 16 KiB of a message counts as one more, and what one message has overdrawn is paid back first.
-    """
-    box = inbox()
-
-    assert 2 == taken(box, 2 * BYTES_PER_MESSAGE)
-    assert (0, 1) == (taken(box, 10, now=0.1), taken(box, 10, now=0.2001))
-
-
-def test_one_huge_message_is_taken() -> None:
-    """
-    A message that is worth more than a burst is taken from a client that has sent nothing, and is paid for after it.
+    Large messages are taken as others are. Above a burst of 16 KiB each, their bytes are paid for at the rate, before
+    the next one is handled.
     """
     box = inbox()
 
-    assert 1 == taken(box, 7 * BYTES_PER_MESSAGE)
-    assert (pytest.approx(0.3), pytest.approx(0.1), 0.0) == (box.owed(0.0), box.owed(0.2), box.owed(0.4))
-    assert (0, 1) == (taken(box, 10, now=0.39), taken(box, 10, now=0.41))
+    assert 5 == taken(box, 2 * BYTES_PER_MESSAGE)
+    assert (pytest.approx(0.5), pytest.approx(0.3), 0.0) == (box.owed(0.0), box.owed(0.2), box.owed(0.6))
 
 
-def test_cpu_time_counts() -> None:
+def test_small_messages_owe_nothing() -> None:
     """
-    Each ms of CPU time that a message took counts as one message.
+    Whoever keeps to the rate with small messages never waits.
     """
     box = inbox()
-    box.charge_seconds(0.003)
+    taken(box, 100)
 
-    assert 2 == taken(box, 10)
+    assert 0.0 == box.owed(0.0)
+
+
+def test_cpu_time_is_paid_for() -> None:
+    """
+    CPU time above a burst of ms is paid for at the rate, and what was saved is no more than a burst.
+    """
+    box = inbox()
+    box.judge(10, 100.0)
+    box.charge_seconds(0.007)
+
+    assert (pytest.approx(0.2, abs=0.01), 0.0) == (box.owed(100.0), box.owed(100.3))
 
 
 def test_refusals_end_in_abuse() -> None:
@@ -85,18 +86,26 @@ def test_a_lane_keeps_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "following", "has_room"),
-    [([], 1000, True), ([40], 60, True), ([40], 61, False), ([1, 1, 1, 1], 1, True), ([1, 1, 1, 1, 1], 1, False)],
+    ("waiting", "is_full", "is_crowded"),
+    [
+        ([], False, False),
+        (["x" * 99], False, False),
+        (["x" * 40, b"x" * 60], True, False),
+        (["x" * 24 + "👋"], True, False),
+        ([""] * 4, False, False),
+        ([""] * 5, False, True),
+    ],
 )
-def test_what_waits_is_bounded(waiting: list[int], following: int, has_room: bool) -> None:
+def test_what_waits_is_bounded(waiting: list[str | bytes], is_full: bool, is_crowded: bool) -> None:
     """
-    What waits is bounded in number and in bytes; where nothing waits there is room for one message of any size.
+    What waits is bounded in number, and in the bytes that it takes in memory: a text of which one letter is wide takes
+    four times as many.
     """
     box = inbox()
-    for size in (1, 1, *waiting):
-        box.messages.enter(Inbound("x" * size))
+    for payload in ("x", "x", *waiting):
+        box.messages.enter(Inbound(payload))
 
-    assert has_room == box.has_room(Inbound("x" * following))
+    assert (is_full, is_crowded) == (box.is_full, box.is_crowded)
 
 
 def test_what_waits_is_dropped() -> None:

@@ -89,6 +89,7 @@ def test_as_browsers_send_it(written: str, sent: str) -> None:
         ("null", "'null' is every page without an origin"),
         ("https://", "no host"),
         ("https://a.example:x", "no number"),
+        ("https://straße.example", "xn--"),
         ("[https://a.example]", "without brackets"),
         ("[1]", "with commas between them"),
     ],

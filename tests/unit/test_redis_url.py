@@ -58,6 +58,8 @@ def test_a_password_that_is_read_as_it_is_written(password: str) -> None:
     ("url", "what_to_write"),
     [
         ("redis://:57#canary@h:1/0", ESCAPE),
+        ("redis://h?socket_timeout=0.3", "QRSOCKET_REDIS_TIMEOUT"),
+        ("redis://h?socket_connect_timeout=1&db=0", "QRSOCKET_REDIS_TIMEOUT"),
         ("redis://:canary#1@h", ESCAPE),
         ("redis://:57/canary@h:1/0", ESCAPE),
         ("redis://:canary/1@h:1/0", ESCAPE),
