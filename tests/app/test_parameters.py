@@ -246,7 +246,7 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("kind", OURS)
-@pytest.mark.parametrize("annotation", HIDDEN, ids=str)
+@pytest.mark.parametrize("annotation", HIDDEN, ids=range(len(HIDDEN)))
 def test_what_is_fastapis_is_not_hidden(kind: str, annotation: Any) -> None:
     """
     A marker or a type of FastAPI's inside of an annotation, where FastAPI would not see it, is refused, whatever the
