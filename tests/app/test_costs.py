@@ -95,7 +95,8 @@ async def test_large_messages_are_slowed_and_not_refused(serve: Serve, open_clie
     for number in range(40):
         await alice.send([number, "x" * 20_000])
 
-    assert list(range(40)) == [(await alice.receive())["echo"][0] for _ in range(40)]
+    # Eight are handled at once, so that their answers may overtake each other.
+    assert list(range(40)) == sorted([(await alice.receive())["echo"][0] for _ in range(40)])
 
 
 async def test_what_waits_goes_with_its_client(serve: Serve, open_client: Open, configure: Configure) -> None:

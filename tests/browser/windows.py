@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
+from redis import Redis
 
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.conftest import MS
@@ -76,6 +78,7 @@ class Example:
         Start an import into an empty table, and hold it half-way until the block ends: by a lock on the table, taken as
         soon as so many rows are stored.
         """
+        self.wait_until_idle()  # rows of a job of the test before would be taken for this one's
         with self._table() as table:
             table.execute("DELETE FROM characters")
         start()
@@ -84,6 +87,13 @@ class Example:
         with self._table() as table:
             table.execute("BEGIN IMMEDIATE")
             yield
+
+    def wait_until_idle(self) -> None:
+        """Wait until all jobs have ended."""
+        deadline = time.monotonic() + PATIENCE
+        with Redis.from_url(self.env["QRSOCKET_REDIS_URL"]) as redis:
+            while left := redis.zrange("qrsocket:app:{q0}:due", 0, -1):
+                assert time.monotonic() < deadline, f"jobs have not ended: {left}"
 
     def stored(self) -> int:
         with self._table() as table:
@@ -185,7 +195,7 @@ def find_chromium() -> str | None:
 def chromium(path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        expect.set_options(timeout=PATIENCE / MS)
+        expect.set_options(timeout=1000 * PATIENCE)
         try:
             yield browser
         finally:
@@ -231,7 +241,7 @@ def open_windows(browser: Browser) -> Iterator[OpenWindow]:
 
         def open_window(node: WebNode, name: str | None = None, **options: Any) -> Window:
             context = stack.enter_context(browser.new_context(**options))
-            context.set_default_timeout(PATIENCE / MS)
+            context.set_default_timeout(1000 * PATIENCE)
             context.add_init_script(WATCH_CARDS)
             window = Window(context.new_page())
             window.page.on("websocket", window._listen)

@@ -11,9 +11,13 @@ from tests.running import Running, worker
 app.finalize()  # here, and not by whichever thread or signal is the first to ask for its tasks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def broker() -> Iterator[EmbeddedRedis]:
-    """A server of its own for Celery: the one that `qrsocket` uses is emptied before each test."""
+    """
+    A server of its own for Celery: the one that `qrsocket` uses is emptied before each test.
+
+    For every test, also for one that queues nothing: what the application connects to first it keeps.
+    """
     with embedded_redis() as server, pytest.MonkeyPatch.context() as environment:
         environment.setenv("SHAPES_BROKER", server.url)
         app.conf.update(broker_url=server.url, result_backend=server.url)
