@@ -9,7 +9,8 @@ from qrsocket import User
 from qrsocket.server import SocketRouter
 
 router = SocketRouter("/socket")
-redis = Redis.from_url(os.environ["QRSOCKET_REDIS_URL"])
+# It waits for as long as a test takes: redis-py gives up after 5 s.
+redis = Redis.from_url(os.environ["QRSOCKET_REDIS_URL"], socket_timeout=None)
 name = os.environ["QRSOCKET_NODE_NAME"]
 
 
@@ -21,7 +22,7 @@ async def on_connect(user: str) -> User:
 @router.on_online
 def on_online(user_id: str, event_id: str, attempt: int) -> None:
     redis.rpush("begun", f"{name} online {event_id} {attempt}")
-    redis.blpop(["go on"], timeout=9)
+    redis.blpop(["go on"], timeout=60)
     redis.rpush("ended", f"{name} online {event_id} {attempt}")
 
 

@@ -20,7 +20,7 @@ OPENED_AT_ONCE = 50
 
 @pytest.fixture
 def quick_leases(configure: Configure) -> None:
-    configure(lease=LEASE, renew_interval=TICK, offline_grace=GRACE)
+    configure(lease=LEASE, renew_interval=TICK, offline_grace=GRACE, hook_timeout=6 * PATIENCE)
 
 
 @pytest.fixture
