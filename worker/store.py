@@ -19,7 +19,7 @@ SCHEMA = (
 )
 UPLOAD_SECONDS = 24 * 3600
 # Seconds to wait for another worker's transaction.
-LOCK_TIMEOUT = 20
+LOCK_TIMEOUT = 60
 
 
 @contextmanager
