@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 import pytest
-from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -15,7 +14,6 @@ from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server import SocketRouter
-from qrsocket.server.runtime import running_node
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
@@ -139,17 +137,18 @@ async def test_what_waits_is_bounded_in_bytes(serve: Serve, open_client: Open, c
         await may_end.wait()
         await socket.send({"length": len(data)})
 
-    app = FastAPI()
-    client = await open_client(await serve(router, app=app))
+    client = await open_client(await serve(router))
     for _ in range(20):
         await client.send_text("x" * 10_000)
-    node = running_node(app)
-    assert node is not None
-    await until(lambda: any("handle" in task.get_name() for task in asyncio.all_tasks()))
-    handling = [task for task in asyncio.all_tasks() if task.get_name().startswith("handle")]
+    (reading,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("read "))
+    inbox = reading.get_coro().cr_frame.f_locals["self"]._inbox  # type: ignore[union-attr]
+    await until(lambda: inbox.is_full)
+    for _turn in range(500):  # of the loop, in each of which it could read another one
+        await asyncio.sleep(0)
+    waiting = len(inbox.messages.waiting)
     may_end.set()
 
-    assert 1 == len(handling)
+    assert 3 == waiting
     assert [{"length": 10_000}] * 20 == [await client.receive() for _ in range(20)]
 
 
