@@ -23,7 +23,7 @@ from worker.sample import read_sample
 from worker.store import SCHEMA
 
 # How long a page may take to show what must come: generous, since nobody waits for it while all is well.
-PATIENCE = 20_000 * MS
+PATIENCE = 60_000 * MS
 
 ARGUMENTS = (
     "--no-sandbox",
