@@ -53,7 +53,8 @@ def print_map(console: Console, map: Map) -> None:
 
 
 def _map(app: str, celery: str) -> Map:
-    web = list(_routes(getattr(_load(app), "routes", ())))
+    # Each once: some, as our `/ready`, are there a second time, for OpenAPI.
+    web = list(dict.fromkeys(_routes(getattr(_load(app), "routes", ()))))
     map = {
         "Routes": [row for kind, *row in web if kind == "http"],
         "WebSockets": [row for kind, *row in web if kind == "websocket"],

@@ -206,6 +206,7 @@ def test_map(dev: Dev) -> None:
         r"^Schedules +nightly +freq: 1\.00 hour +shop\.jobs\.version",
     ):
         assert any(re.search(row, line) for line in map), row
+    assert 1 == sum("/socket/ready" in line for line in map)
 
 
 def test_order(dev: Dev) -> None:
