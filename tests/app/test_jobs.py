@@ -447,7 +447,7 @@ async def test_the_queue_does_not_answer(serve: Serve, tasks: tuple[Celery, Any,
     with embedded_redis() as broker:
         app.conf.update(broker_url=broker.url, task_publish_retry=False)
         router = router_of_named_users()
-        router.add_job("/count", count, timeout=500 * MS)
+        router.add_job("/count", count, timeout=2_000 * MS)
         app = FastAPI()
 
         @app.get("/plain")

@@ -95,7 +95,7 @@ async def test_a_sign_in_that_times_out_is_mended(
         await authenticated("alice")
 
     client = await open_client(await serve(router))
-    redis.client_pause(400)
+    redis.client_pause(round(400_000 * MS))
     await client.send(1)
 
     assert {"error": f"Timeout: no answer within {100 * MS:g} s"} == await client.receive()
