@@ -63,6 +63,7 @@ function draw() {
     uploads.splice(uploads.indexOf(upload), 1);
     if (cards.has(upload.id)) upload.card.remove(); // its title was cut, so that it was not known for ours
     else cards.set(upload.id, upload.card);
+    upload.card.dataset.seq = 0; // it was sent from here: its end is news, however quickly that came
   }
   const shown = [...jobs.values()]
     .sort((one, other) => other.queued_at - one.queued_at)
