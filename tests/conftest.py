@@ -64,7 +64,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture(scope="session")
 def _redis_client(redis_server: EmbeddedRedis) -> Iterator[redis_py.Redis]:
-    with redis_py.Redis.from_url(redis_server.url) as client:
+    with redis_py.Redis.from_url(redis_server.url, socket_timeout=PATIENCE) as client:
         yield client
 
 

@@ -100,7 +100,7 @@ def whom() -> str:
 
 @cache
 def notebook() -> Any:
-    return Redis.from_url(app.conf.broker_url, decode_responses=True)
+    return Redis.from_url(app.conf.broker_url, decode_responses=True, socket_timeout=None)
 
 
 def write(run: str, label: str) -> None:

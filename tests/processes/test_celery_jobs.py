@@ -293,7 +293,7 @@ async def test_a_redelivered_task_repeats_nothing(
     second run says otherwise is not lost.
     """
     alice, bob = await open_client(node, "/socket?user=alice"), await open_client(node, "/socket?user=bob")
-    with embedded_redis() as server, Redis.from_url(server.url) as notebook:
+    with embedded_redis() as server, Redis.from_url(server.url, socket_timeout=None) as notebook:
         publisher = Celery("publisher", broker=server.url, set_as_current=False)
         environment = {"SHAPES_BROKER": server.url, "SHAPES_QUEUE": "late", "SHAPES_VISIBILITY_TIMEOUT": "2"}
         with worker(environment, app=APP) as first:

@@ -120,7 +120,7 @@ def test_a_worker_outlives_its_broker(redis_server: EmbeddedRedis, pool_name: st
         with worker(environment, app=APP, pool=pool_name, concurrency=4) as running:
             for run in ("one", "two"):
                 publisher.send_task("tests.processes.fates.take_long", (run,), queue="outlived")
-                with Redis.from_url(first.url) as notebook:
+                with Redis.from_url(first.url, socket_timeout=None) as notebook:
                     assert notebook.blpop([f"begun:{run}"], timeout=PATIENCE)
             first.process.kill()
             running.wait_for("Cannot connect to")

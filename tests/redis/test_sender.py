@@ -313,10 +313,11 @@ async def test_a_message_of_the_limit_passes(act: Act, node: Node, configure: Co
     assert [b"x" * 10] == node.messages()
 
 
-async def test_10_000_recipients_in_one_send(act: Act, node: Node) -> None:
+async def test_10_000_recipients_in_one_send(act: Act, node: Node, configure: Configure) -> None:
     """
     10 000 users are one Delivery, sent in calls of 1 000 so that no other command waits long.
     """
+    configure(redis_timeout=PATIENCE)
     for number in range(9_990, 10_010):
         node.attach(number)
 
