@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 TICK = 0.001
 # Another user's next message is to be served within 0.2 s.
-LONGEST_TURN = 0.25
+LONGEST_TURN = 0.2
 
 
 @dataclass

@@ -25,6 +25,7 @@ from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keyspace
 from qrsocket.message import Close, Kind
 from qrsocket.settings import get_settings
+from tests.clients import PATIENCE
 from tests.conftest import Configure
 from tests.redis.conftest import Act, NewNode, Node, no_command_reaches
 
