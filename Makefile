@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SEED ?= 1
 DURATION ?= 65
 
-.PHONY: help demo test fast faults mutations lint format clean
+.PHONY: help demo test fast faults mutations lint format dist clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -15,9 +15,9 @@ help: ## say what can be made
 demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a beat
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
-# Three at a time where they wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
+# Three at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint ## run all tests, the fast ones first
-	$(BIN)/pytest tests/test_architecture.py tests/unit tests/typing tests/browser_client
+	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit tests/typing tests/browser_client
 	$(BIN)/pytest -n 3 tests/redis tests/app tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
 
@@ -29,7 +29,8 @@ faults: $(VENV)/ready ## break everything on purpose for a minute, and judge wha
 	$(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION)
 
 mutations: $(VENV)/ready ## switch off what keeps the promises, one at a time: each run must notice
-	@for name in resync reaper amnesty settle-window run-id message-id; do \
+	@for name in resync reaper amnesty settle-window run-id message-id topics-compared topic-tops topic-positions \
+	  topic-gaps leaving members-reread members-left others failures jobs-reread; do \
 	  echo "== $$name"; $(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION) --mutation $$name || exit 1; \
 	done
 
@@ -42,6 +43,10 @@ lint: $(VENV)/ready ## check style and types
 format: $(VENV)/ready ## write the style that `lint` checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: $(VENV)/ready ## build the wheel, with the browser's client minified
+	rm -rf dist && mkdir dist
+	$(BIN)/python -m tests.browser_client.wheel dist
 
 # What the tests run with is pinned, without hashes or addresses, by constraints.txt.
 $(VENV)/ready: pyproject.toml constraints.txt

@@ -23,6 +23,14 @@ async def on_connect(query: dict[str, str]) -> User:
     return User(query["user"])
 
 
+@router.on_join("room:{number}")
+async def may_join(number: int) -> None: ...
+
+
+@router.on_join("crowd:{number}", members=True)
+async def may_join_the_crowd(number: int) -> None: ...
+
+
 @router.on_offline
 async def on_offline(user_id: str) -> None:
     await told.rpush("offline", user_id)

@@ -16,18 +16,18 @@ from statistics import median
 
 from redis import Redis
 
-from qrsocket.audience import of_user
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.fanout.publish import Routed, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.presence import table
 from qrsocket.roundtrip import Call, Script, run
+from qrsocket.streams import of_user
 
 SENDS, PIPELINED, ROUNDS = 4_000, 100, 5
 MESSAGE = Message(Kind.TEXT, b'"' + b"x" * 198 + b'"')
 KEYS = Keys("bench:{q0}:")
-APPEND = "append(ARGV[i], kind, payload, most, keep_ms)"
+APPEND = "if most ~= '0' then"
 Make = Callable[[Sequence[str]], Call[Routed]]
 
 ids = (f"bench:{number}" for number in count())
@@ -46,7 +46,7 @@ def without_recovery(users: Sequence[str]) -> Call[Routed]:
 @cache
 def _keeping_nothing(script: Script) -> Script:
     assert APPEND in script.source
-    return Script(script.source.replace(APPEND, "'0'"))
+    return Script(script.source.replace(APPEND, "if false then"))
 
 
 def redis_us(client: Redis, make: Make, users: Sequence[str], sends: int) -> float:
@@ -104,7 +104,7 @@ VARIANTS: tuple[Make, Make] = (with_recovery, without_recovery)
 
 
 def _attach(client: Redis, node: str, user: str) -> None:
-    run(client, table.attach(KEYS, node, user, 1, limit=20, grace=1), timeout=5)
+    run(client, table.attach(KEYS, node, [table.Count(user, 1)], grace=1), timeout=5)
 
 
 def _cpu(client: Redis) -> float:

@@ -5,29 +5,36 @@ Names for async code are here, those for blocking code in `qrsocket.sync`, those
 those of the Celery side in `qrsocket.celery`.
 """
 
-from qrsocket.audience import User
 from qrsocket.context import authenticated
 from qrsocket.errors import (
     CloseCode,
+    InvalidToken,
+    InvalidTopic,
     InvalidUserId,
     MessageTooLarge,
+    NoConnection,
     NoRecipient,
     NotAuthenticated,
     NotSerializable,
     QRSocketError,
     SocketError,
+    TokenExpired,
     TooManyRecipients,
     Unavailable,
 )
 from qrsocket.message import Delivery
 from qrsocket.sender import Socket
 from qrsocket.settings import Settings
+from qrsocket.users import User
 
 __all__ = [
     "CloseCode",
     "Delivery",
+    "InvalidToken",
+    "InvalidTopic",
     "InvalidUserId",
     "MessageTooLarge",
+    "NoConnection",
     "NoRecipient",
     "NotAuthenticated",
     "NotSerializable",
@@ -35,6 +42,7 @@ __all__ = [
     "Settings",
     "Socket",
     "SocketError",
+    "TokenExpired",
     "TooManyRecipients",
     "Unavailable",
     "User",

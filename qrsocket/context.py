@@ -1,17 +1,40 @@
 """Who the code that runs now works for: set where a request, a message or a job begins, reset where it ends."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TypeAlias
+from typing import Any, Protocol
 
-from qrsocket import audience
-from qrsocket.audience import Audience, User, UserLike
-from qrsocket.errors import NoRecipient
+from qrsocket.errors import NoConnection, NoRecipient
+from qrsocket.message import Message
+from qrsocket.streams import Stream, of_connection, of_user
+from qrsocket.users import User, UserLike, user_id
 
-Bind: TypeAlias = Callable[[str], Awaitable[None]]
+
+class Here(Protocol):
+    """
+    The connection whose handler runs in this process.
+
+    Attributes:
+        loop: Where that is.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    async def bind(self, user: User) -> None:
+        """Make *user* the user of the connection."""
+        ...
+
+    def reply(self, message: Message) -> Coroutine[Any, Any, None]:
+        """Send to the connection alone; the first time that is the answer to the request that is being handled."""
+        ...
+
+    def join(self, topic: str) -> Coroutine[Any, Any, None]: ...
+
+    def leave(self, topic: str) -> Coroutine[Any, Any, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +60,19 @@ class Context:
 
     Attributes:
         user: Id of the authenticated user, if there is one.
-        connection: Id of the WebSocket connection whose message is being handled. A job queued without a user keeps
-            it, and reaches it while it stays without one.
-        bind: Makes a user the user of the current connection; only in a handler of that connection.
+        connection: Id of the WebSocket connection whose message is being handled; of the one whose page has sent the
+            HTTP request; or of the one that a job was queued from. A job without a user reaches it while it stays
+            without one.
+        claimed: Id of the connection that an HTTP request says to be of; the current one as soon as there is a user.
+        here: The current connection, if its handler runs here.
         may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
         task_run: The Celery task that runs here.
     """
 
     user: str | None = None
     connection: str | None = None
-    bind: Bind | None = None
+    claimed: str | None = None
+    here: Here | None = None
     may_block: bool = False
     task_run: TaskRun | None = None
 
@@ -79,7 +105,20 @@ def end(token: Token[Context]) -> None:
     _current.reset(token)
 
 
-def current_audience() -> Audience:
+def current_connection() -> str:
+    """
+    Return the id of the current connection.
+
+    Raises:
+        NoConnection: There is none.
+    """
+    connection = current().connection
+    if connection is None:
+        raise NoConnection
+    return connection
+
+
+def current_stream() -> Stream:
     """
     Return whom `socket.send` means here: the user, or else the connection.
 
@@ -88,9 +127,9 @@ def current_audience() -> Audience:
     """
     context = current()
     if context.user is not None:
-        return audience.of_user(context.user)
+        return of_user(context.user)
     if context.connection is not None:
-        return audience.of_connection(context.connection)
+        return of_connection(context.connection)
     raise NoRecipient
 
 
@@ -106,9 +145,9 @@ async def authenticated(user: UserLike) -> User:
         InvalidUserId: *user* cannot name a user.
         NotAuthenticated: The connection belongs to another user; it is closed with 4100.
     """
-    id = audience.user_id(user)
+    known = User(user_id(user), user.expires_at if isinstance(user, User) else None)
     context = current()
-    if context.bind is not None:
-        await context.bind(id)
-    _current.set(replace(context, user=id))
-    return User(id)
+    if context.here is not None:
+        await context.here.bind(known)
+    _current.set(replace(context, user=known.id, connection=context.connection or context.claimed))
+    return known

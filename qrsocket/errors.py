@@ -5,7 +5,10 @@ from enum import IntEnum
 
 class CloseCode(IntEnum):
     """
-    Why a connection was closed. 40xx: come back. 41xx: do not.
+    Why a connection was closed. What our client does then goes by range: see docs/protocol.md.
+
+    4000 to 4199 are this library's; 4200 to 4499 are the application's, and clients come back; 4500 to 4999 are the
+    application's, and clients stay away.
 
     Source: RFC 6455, section 7.4.2 (4000 to 4999 are for applications)
     """
@@ -19,7 +22,6 @@ class CloseCode(IntEnum):
 
     SLOW_CONSUMER = 4000
     TOKEN_EXPIRED = 4001
-    REBALANCE = 4002
     POSITION_LOST = 4004
 
     NOT_AUTHENTICATED = 4100
@@ -42,6 +44,20 @@ class SocketError(QRSocketError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class InvalidToken(SocketError):
+    """Raised for a token that proves nothing. The client hears no more than the text; the reason is the cause."""
+
+    def __init__(self, message: str = "Invalid token") -> None:
+        super().__init__(message)
+
+
+class TokenExpired(InvalidToken):
+    """Raised for a token that has expired: the connection is closed with 4001, and may come back with another."""
+
+    def __init__(self, message: str = "Token expired") -> None:
+        super().__init__(message)
 
 
 class NoRecipient(QRSocketError):
@@ -67,6 +83,20 @@ class TooManyRecipients(QRSocketError):
 
 class InvalidUserId(QRSocketError, ValueError):
     """Raised for something that cannot name a user: not str, int, UUID or an object with `.id`; empty, long, or odd."""
+
+
+class InvalidTopic(QRSocketError, ValueError):
+    """Raised for something that cannot name a topic."""
+
+
+class NoConnection(QRSocketError):
+    """Raised by a verb about the current connection where there is none."""
+
+    def __str__(self) -> str:
+        return (
+            "there is no current connection here. In HTTP the page names it with a header (`socket.fetch` or "
+            "`socket.headers` of our client), a job has the one it was queued from, and a schedule has none"
+        )
 
 
 class NotSerializable(QRSocketError, TypeError):

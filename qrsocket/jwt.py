@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 import jwt
 
-from qrsocket.errors import QRSocketError, SocketError
+from qrsocket.errors import InvalidToken, InvalidUserId, QRSocketError, TokenExpired
+from qrsocket.users import User, user_id
 
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC = frozenset(
@@ -39,13 +40,6 @@ GOOGLE_JWKS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 # Google's clock and ours differ; without this a token is now and then refused as issued in the future.
 GOOGLE_LEEWAY = 10.0
-
-
-class InvalidToken(SocketError):
-    """Raised for a token that proves nothing. The client hears no more than the text; the reason is the cause."""
-
-    def __init__(self, message: str = "Invalid token") -> None:
-        super().__init__(message)
 
 
 class KeysUnavailable(QRSocketError):
@@ -81,7 +75,8 @@ async def verify(
         leeway: Seconds that the issuer's clock may differ from ours.
 
     Raises:
-        InvalidToken: It proves nothing: malformed, forged, expired (`exp` is required), or for somebody else.
+        InvalidToken: It proves nothing: malformed, forged, or for somebody else; `exp` is required.
+        TokenExpired: It did until then.
         KeysUnavailable: *jwks_url* does not answer.
         ValueError: The arguments make no safe check, or the token has an audience and none was given.
     """
@@ -101,12 +96,44 @@ async def verify(
             options={"require": ["exp"], "verify_aud": audience is not None, "enforce_minimum_key_length": True},
         )
     except jwt.ExpiredSignatureError as error:
-        raise InvalidToken("Token expired") from error
+        raise TokenExpired from error
     except (jwt.PyJWTError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair
         raise InvalidToken from error
     if audience is None and "aud" in claims:
         raise ValueError("the token says whom it is for: pass audience=..., or anyone's token would be taken")
     return claims
+
+
+async def user(
+    token: str,
+    *,
+    algorithms: Sequence[str],
+    key: str | bytes | None = None,
+    jwks_url: str | None = None,
+    audience: str | None = None,
+    issuer: str | Sequence[str] | None = None,
+    leeway: float = 0.0,
+) -> User:
+    """
+    Return the user of *token*: its `sub`, until its `exp`. Arguments and errors are those of `verify`.
+
+    Raises:
+        InvalidToken: Also if it has no `sub` that names a user.
+    """
+    claims = await verify(
+        token,
+        algorithms=algorithms,
+        key=key,
+        jwks_url=jwks_url,
+        audience=audience,
+        issuer=issuer,
+        leeway=leeway,
+    )
+    try:
+        id = user_id(claims.get("sub", ""))
+    except InvalidUserId as error:
+        raise InvalidToken from error
+    return User(id, int(claims["exp"]) + leeway)  # what `verify` compares: of a number in quotes, too
 
 
 async def google(token: str, *, client_id: str) -> dict[str, Any]:

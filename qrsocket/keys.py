@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from qrsocket.audience import Audience
 from qrsocket.settings import Settings
+from qrsocket.streams import Stream, home_of
 
 TASK_ID = re.compile(r"\w[!-~]{0,159}", re.ASCII)
 
@@ -45,7 +45,7 @@ class Keys:
 
     @property
     def grace(self) -> str:
-        """Sorted set: audience that is gone but not yet said to be -> when it will be (Unix ms)."""
+        """Sorted set: stream that is gone but not yet said to be -> when it will be (Unix ms)."""
         return f"{self.base}grace"
 
     @property
@@ -58,37 +58,41 @@ class Keys:
         """Hash: run_id, epoch, since, settle_until, lease_ms, beat. Which process of Redis was last seen, and when."""
         return f"{self.base}server"
 
-    def members(self, node: str) -> str:
-        """Set: audiences that *node* has connections of."""
-        return f"{self.base}node:{node}:members"
+    def streams(self, node: str) -> str:
+        """Set: streams that *node* has subscriptions of."""
+        return f"{self.base}node:{node}:streams"
 
     def claims(self, node: str) -> str:
-        """Set: audiences whose edge *node* is to tell."""
+        """Set: streams whose edge *node* is to tell."""
         return f"{self.base}node:{node}:claims"
 
-    def route(self, audience: Audience) -> str:
-        """Hash: node -> open connections of *audience* there. Empty means offline."""
-        return f"{self.base}route:{audience}"
+    def route(self, stream: Stream) -> str:
+        """Hash: node -> open connections of *stream* there. Empty means offline."""
+        return f"{self.base}route:{stream}"
 
-    def state(self, audience: Audience) -> str:
+    def state(self, stream: Stream) -> str:
         """Hash: seq, online, told_seq, told. The last change that was decided, and the last that was told to hooks."""
-        return f"{self.base}state:{audience}"
+        return f"{self.base}state:{stream}"
 
-    def edges(self, audience: Audience) -> str:
+    def edges(self, stream: Stream) -> str:
         """List: `<seq>|online` or `<seq>|offline`. The mailbox of edges to tell; its head is being told."""
-        return f"{self.base}edges:{audience}"
+        return f"{self.base}edges:{stream}"
 
-    def claim(self, audience: Audience) -> str:
+    def claim(self, stream: Stream) -> str:
         """Hash: node, seq, attempt. Who tells the head of the mailbox."""
-        return f"{self.base}claim:{audience}"
+        return f"{self.base}claim:{stream}"
 
-    def position(self, audience: Audience) -> str:
+    def position(self, stream: Stream) -> str:
         """String: offset of the newest message."""
-        return f"{self.base}position:{audience}"
+        return f"{self.base}position:{stream}"
 
-    def stream(self, audience: Audience) -> str:
+    def history(self, stream: Stream) -> str:
         """Stream: `<offset>-0` -> k, p: kind and payload of the last messages."""
-        return f"{self.base}stream:{audience}"
+        return f"{self.base}history:{stream}"
+
+    def members(self, topic: str) -> str:
+        """Set: ids of the users who have joined *topic*, as the others were told."""
+        return f"{self.base}members:{topic}"
 
     def sent(self, message_id: str) -> str:
         """String: the answer to a publish, so that the same message is not sent twice."""
@@ -118,15 +122,15 @@ class Keys:
         """Sorted set: `<id> <owner>` of a job that waits in *queue* -> since when (Unix ms)."""
         return f"{self.base}line:{queue}"
 
-    def record(self, owner: Audience, id: str) -> str:
+    def record(self, owner: Stream, id: str) -> str:
         """Hash: what is known of a job. Ends `job_seconds` after the job."""
         return f"{self.base}job:{id} {owner}"
 
-    def jobs(self, owner: Audience) -> str:
+    def jobs(self, owner: Stream) -> str:
         """Sorted set: id of a job -> when it was queued (Unix ms)."""
         return f"{self.base}jobs:{owner}"
 
-    def chunks(self, owner: Audience, id: str) -> str:
+    def chunks(self, owner: Stream, id: str) -> str:
         """Stream: `<n>-0` -> t, a: a piece of what a job writes, and 1 if the job has begun again with it."""
         return f"{self.base}chunks:{id} {owner}"
 
@@ -149,14 +153,14 @@ class Keyspace:
     def of(settings: Settings) -> "Keyspace":
         return _keyspace(settings.prefix, settings.application, settings.shards)
 
-    def of_audience(self, audience: Audience) -> Keys:
-        return self.shards[_crc16(audience) % len(self.shards)]
+    def of_stream(self, stream: Stream) -> Keys:
+        return self.shards[_crc16(home_of(stream)) % len(self.shards)]
 
-    def group(self, audiences: Iterable[Audience]) -> dict[Keys, list[Audience]]:
-        """Sort *audiences* by the shard that holds them."""
-        groups: dict[Keys, list[Audience]] = {}
-        for audience in audiences:
-            groups.setdefault(self.of_audience(audience), []).append(audience)
+    def group(self, streams: Iterable[Stream]) -> dict[Keys, list[Stream]]:
+        """Sort *streams* by the shard that holds them."""
+        groups: dict[Keys, list[Stream]] = {}
+        for stream in streams:
+            groups.setdefault(self.of_stream(stream), []).append(stream)
         return groups
 
 
@@ -165,6 +169,6 @@ def _keyspace(prefix: str, application: str, shards: int) -> Keyspace:
     return Keyspace(tuple(Keys(f"{prefix}:{application}:{{q{shard}}}:") for shard in range(shards)))
 
 
-def _crc16(audience: Audience) -> int:
+def _crc16(stream: Stream) -> int:
     """CRC-16/XMODEM, the checksum that Redis Cluster places keys by."""
-    return crc_hqx(audience.encode(), 0)
+    return crc_hqx(stream.encode(), 0)

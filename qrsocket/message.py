@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from qrsocket.errors import CloseCode, InvalidJson, MessageTooLarge, NotSerializable
+from qrsocket.headers import read_words, words
 
 MAX_JSON_DEPTH = 32
 # In what a client sends. 1 MB can hold 350 000, and each costs far more than its bytes.
@@ -26,14 +27,48 @@ LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{16,}(?![\d.eE])")
 class Kind(StrEnum):
     """What a frame between processes carries, as its first letter."""
 
+    JSON = "j"
     TEXT = "t"
     BINARY = "b"
     CLOSE = "c"
-    JOB = "j"
+    JOIN = "i"
+    LEAVE = "o"
+    JOB = "s"
     PROGRESS = "g"
     CHUNK = "w"
+    MEMBERS = "m"
     HEARTBEAT = "h"
     PROBE = "p"
+
+
+# What connections are to do: not shown to their clients.
+ORDERS = (Kind.CLOSE, Kind.JOIN, Kind.LEAVE)
+
+
+class Options(NamedTuple):
+    """
+    What nodes are to mind when they deliver a message.
+
+    Attributes:
+        latest: Of what waits for a client under this name only the newest counts.
+        but: Id of a connection that does not get it, if it is *user*'s.
+        user: Id of the user whose connection it must be to get it; with *but* see there.
+    """
+
+    latest: str = ""
+    but: str = ""
+    user: str = ""
+
+    def to_words(self) -> str:
+        return " ".join(words(self._asdict())) if any(self) else ""
+
+    @staticmethod
+    def of_words(text: str) -> "Options":
+        known = read_words(text.split(" "))
+        return Options(*(known.get(name, "") for name in Options._fields))
+
+
+NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +77,12 @@ class Message:
     What is sent, as it travels.
 
     Attributes:
-        payload: UTF-8 for text; for CLOSE the JSON of a `Close`.
+        payload: UTF-8 for JSON and text; for CLOSE the JSON of a `Close`; for JOIN and LEAVE the name of a topic.
     """
 
     kind: Kind
     payload: bytes
+    options: Options = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +94,13 @@ class Delivery:
         message_id: Unique. A message sent again under the same id within 300 s is delivered once.
         connections: Open connections that it was routed to. Routed is not read: a client may drop before.
         nodes: Web nodes that it was routed to.
+        repeated: The message was sent before under this id, and not again now. The numbers are those of that time.
     """
 
     message_id: str
     connections: int
     nodes: int
+    repeated: bool = False
 
     def __bool__(self) -> bool:
         return self.connections > 0
@@ -70,16 +108,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """
-    An order to close connections.
-
-    Attributes:
-        connection: Only this connection of the audience; every one when empty.
-    """
+    """An order to close connections."""
 
     code: int
     reason: str
-    connection: str = ""
 
     def to_message(self) -> Message:
         if self.code != CloseCode.NORMAL and not 3000 <= self.code <= 4999:
@@ -113,7 +145,7 @@ def encode(message: object, *, limit_bytes: int, max_depth: int = MAX_JSON_DEPTH
     elif isinstance(message, bytes | bytearray | memoryview):
         encoded = Message(Kind.BINARY, bytes(message))
     else:
-        encoded = Message(Kind.TEXT, _to_json(message, max_depth))
+        encoded = Message(Kind.JSON, _to_json(message, max_depth))
     if len(encoded.payload) > limit_bytes:
         raise MessageTooLarge(len(encoded.payload), limit_bytes)
     return encoded

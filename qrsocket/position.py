@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from qrsocket.message import Kind, Message
+from qrsocket.message import NO_OPTIONS, Kind, Message, Options
 
 logger = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
     """
-    A place in the messages of one audience.
+    A place in the messages of one stream.
 
     Attributes:
         epoch: Names the life of the Redis that gave out the offset; positions of two epochs cannot be compared.
@@ -36,7 +36,7 @@ class Missed:
     A page of what was sent after a position.
 
     Attributes:
-        top: Position of the newest message of the audience.
+        top: Position of the newest message of the stream.
         reached: Position after this page; more is to be read until that is *top*.
         is_whole: Nothing is missing before the page or in it. Otherwise Redis did not keep all that was asked for.
     """
@@ -52,10 +52,9 @@ class Missed:
         return Position(self.top.epoch, self.entries[0].offset - 1) if self.entries else self.reached
 
 
-def parse_missed(reply: Sequence[Any]) -> Missed:
-    """Read what the function `missed` of stream.lua returns."""
-    word, top, reached, is_whole, *entries = reply
-    epoch = word.decode()
+def parse_missed(epoch: str, page: Sequence[Any]) -> Missed:
+    """Read what the function `missed` of history.lua returns."""
+    top, reached, is_whole, *entries = page
     return Missed(
         Position(epoch, int(top)),
         Position(epoch, int(reached)),
@@ -65,8 +64,9 @@ def parse_missed(reply: Sequence[Any]) -> Missed:
 
 
 def _readable(entries: Sequence[Any]) -> Iterator[Entry]:
-    for offset, kind, payload in entries:
+    for offset, kind, payload, *options in entries:
         try:
-            yield Entry(int(offset), Message(Kind(kind.decode()), payload))
+            said = Options.of_words(options[0].decode()) if options and options[0] else NO_OPTIONS
+            yield Entry(int(offset), Message(Kind(kind.decode()), payload, said))
         except ValueError:  # from a newer version: one such message must not keep a client from all others
             logger.warning("message of an unknown kind skipped", extra={"offset": int(offset)})

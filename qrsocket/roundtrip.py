@@ -49,7 +49,7 @@ class Script:
     @cache
     def load(package: str, name: str, *prelude: str, base: str = "") -> "Script":
         """
-        Read `<name>.lua` of *package* with what it shares put before it: `keys.lua`, then *prelude* in order, each a
+        Read `<name>.lua` of *package* with what it shares put before it: `base.lua`, then *prelude* in order, each a
         path below `qrsocket` without its ending.
 
         Args:
@@ -58,7 +58,7 @@ class Script:
         """
         root = files("qrsocket")
         own = files(package).joinpath(f"{name}.lua").read_text()
-        shared = [root.joinpath(f"{part}.lua").read_text() for part in ("keys", *prelude)]
+        shared = [root.joinpath(f"{part}.lua").read_text() for part in ("base", *prelude)]
         # Redis takes the flags of a script from its very first line.
         flags, own = own.split("\n", 1) if own.startswith("#!") else ("#!lua", own)
         note = [f"-- {base}"] if base else []

@@ -1,8 +1,8 @@
 """The same verbs, blocking: for Celery tasks, `def` endpoints and scripts."""
 
-from qrsocket.audience import User
 from qrsocket.message import Delivery
 from qrsocket.sender import BlockingSocket as Socket
+from qrsocket.users import User
 
 __all__ = ["Delivery", "Socket", "User", "socket"]
 

@@ -17,7 +17,19 @@ ROOT = Path(__file__).parent.parent
 # The stations of a message's journey, in order: imports go down the list only. Each is a prefix of module names.
 STATIONS = (
     ("errors", "redis_url", "origins"),
-    ("settings", "message", "audience", "context", "keys", "position", "awaited", "listening"),
+    (
+        "settings",
+        "streams",
+        "users",
+        "topics",
+        "headers",
+        "message",
+        "context",
+        "keys",
+        "position",
+        "awaited",
+        "listening",
+    ),
     ("failures", "trouble", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
     ("sender",),

@@ -3,7 +3,7 @@ export type State = "connecting" | "ready" | "offline" | "closed";
 
 /** Why a connection ended. */
 export interface Why {
-  /** The close code of the WebSocket; 0 if this side gave up. 41xx is the server's "do not come back". */
+  /** The close code of the WebSocket; 0 if this side gave up. docs/protocol.md says what the client does at which. */
   code: number;
   /** The server's reason; with code 0 "offline", "timeout", "no answer", or what `auth` threw. */
   reason: string;
@@ -50,13 +50,21 @@ export interface Job<Result = any> {
   ended_at?: number;
 }
 
-/** What each event calls its handlers with. */
+export interface About {
+  /** Missing if the message is not kept. */
+  offset?: number;
+  /** The name of its topic; "*" if it was sent to everyone, missing if it is the user's own. */
+  topic?: string;
+}
+
+/** What each event of a socket calls its handlers with. */
 export interface Events<Message = any> {
   /**
-   * Text that is JSON comes parsed, other text as a string, binary as an ArrayBuffer. `offset` is missing if the
-   * message is not kept. It counts as processed when the handlers have returned, not when their promises have settled.
+   * The user's own messages and those for everyone. JSON comes parsed, a text that was sent as a text is a string, binary
+   * an ArrayBuffer. A message counts as processed when the handlers have returned, not when their promises have settled.
+   * Messages wait for the first handler: 256 of them or 1 MiB, then they are dropped, which is a gap.
    */
-  message: (data: Message, about: { offset?: number }) => void;
+  message: (data: Message, about: About) => void;
   /** A job is new or has changed, also while the page was away. */
   job: (job: Job) => void;
   /**
@@ -64,13 +72,53 @@ export interface Events<Message = any> {
    * "connecting" was before `connect` returned.
    */
   state: (state: State, why?: Why) => void;
-  /** Messages may have been missed. Load again what the page shows. */
+  /** Messages may have been missed. Load again what the page shows. Waits for the first handler. */
   gap: () => void;
+  /** The server has joined this connection to a topic. */
+  joined: (topic: Topic) => void;
   /**
    * Something went wrong with what was sent: `request` is what `send` returned, or null if it is about none of them.
    * Also for each waiting message that is given up, because the socket was closed or the user has changed.
    */
   error: (about: { error: string; request: string | null }) => void;
+}
+
+/**
+ * "joining": asked for, also while the connection is away. "refused": the server said no, `error` says why. "left": by
+ * `leave()`, or removed by the server.
+ */
+export type TopicState = "joining" | "joined" | "refused" | "left";
+
+/** What each event of a topic calls its handlers with. */
+export interface TopicEvents<Message = any> {
+  /** As a socket's. Each topic has its own position, and messages of its own that wait for the first handler. */
+  message: (data: Message, about: About) => void;
+  /** The ids of all members, sorted: when it was joined, and after each change. */
+  members: (ids: string[]) => void;
+  /** Messages of this topic may have been missed. Waits for the first handler. */
+  gap: () => void;
+  /** `why` is "asked" or "removed" with "left", and the error with "refused". */
+  state: (state: TopicState, why?: string) => void;
+}
+
+/** A topic, joined until `leave()`, over reconnects. Once it was refused or left it stays so: ask for it anew. */
+export interface Topic<Message = any> {
+  readonly name: string;
+  readonly state: TopicState;
+  /** Sorted ids of its members; a new array after each change. Empty where the server does not keep them. */
+  readonly members: string[];
+  /** Why it was refused. */
+  readonly error?: string;
+  on<Name extends keyof TopicEvents>(name: Name, handler: TopicEvents<Message>[Name]): () => void;
+  /** Nothing of it is heard from now on. */
+  leave(): void;
+}
+
+export interface RequestOptions {
+  /** In milliseconds, from the call: it includes waiting for a connection. Default: 10 000. */
+  timeout?: number;
+  /** Aborting it rejects with the signal's reason; what has been sent was sent. */
+  signal?: AbortSignal;
 }
 
 export interface ReadOptions<Trimmed = string> {
@@ -125,7 +173,36 @@ export interface Socket<Message = any> {
    * @throws If the socket is closed, or 100 messages wait already. A TypeError for what JSON has no word for, at any
    * depth: a BigInt, NaN, a Map, a function, bytes within an object. Only a property that is undefined is left out.
    */
-  send(data: unknown): string;
+  send(data: unknown, options?: { volatile?: false }): string;
+  /**
+   * Sends now or never, ahead of what waits.
+   *
+   * @returns false if the socket is not ready. It may be lost all the same.
+   * @throws A TypeError as above, and for a Blob.
+   */
+  send(data: unknown, options: { volatile: boolean }): string | false;
+  /**
+   * Sends as `send` does, and waits for what the handler returns or replies.
+   *
+   * @returns JSON parsed, a text that was sent as a text as a string, binary as an ArrayBuffer.
+   * @throws The handler's error; "no answer" in time; the signal's reason; "connection lost" or "closed" when the connection
+   * that it was sent on has ended, in which case it may have been done; "the user has changed"; and what `send` throws.
+   */
+  request<Answer = any>(data: unknown, options?: RequestOptions): Promise<Answer>;
+  /**
+   * Joins a topic, now or as soon as the socket is ready, and again after each reconnect with its position.
+   *
+   * @returns The same object for the same name, until it is left or refused.
+   * @throws A TypeError if it is no name: a letter or digit, then up to 199 visible ASCII characters.
+   */
+  topic<Content = any>(name: string): Topic<Content>;
+  /**
+   * For a `fetch` to the same server, so that `socket.others` leaves out this connection there; empty while there is none.
+   * Send it to no other origin.
+   */
+  readonly headers: Record<string, string>;
+  /** `fetch` with these headers, if the URL is of the socket's own origin. */
+  fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   /** Tries again now: after "closed", or instead of waiting while "offline". Otherwise does nothing. */
   connect(): void;
   /** Closes for good, or until `connect()`. What waits is given up. */
@@ -140,11 +217,11 @@ export interface PositionStorage {
 
 export interface ConnectOptions {
   /**
-   * Returns what `authenticate` gets. Called for each connection. If it throws or rejects, that is a lost connection:
-   * it is called again, later and later.
+   * Returns what `authenticate` gets. Called for each connection, and before a token expires. If it throws or rejects for a
+   * connection, that is a lost one: it is called again, later and later.
    */
   auth?: () => unknown;
-  /** Keeps the position over a reload. Default: `sessionStorage`; null: nothing is kept. */
+  /** Keeps the positions over a reload. Default: `sessionStorage`; null: nothing is kept. */
   storage?: PositionStorage | null;
   /** Default: the global one. Node has one from version 22. */
   WebSocket?: new (url: string, protocol: string) => any;

@@ -1,12 +1,14 @@
 /** A WebSocket that misses nothing. See client.d.ts, and docs/protocol.md for the wire. */
 
-const MAX_WAITING = 100;
+const MAX_WAITING = 100; // to be sent
 const MAX_BURST = 40; // at once
+const MAX_HELD = 256; // received, while nobody listens
+const MAX_HELD_BYTES = 2 ** 20;
 const MAX_JOBS = 200;
-const MAX_HEADER = 64;
+const MAX_PLACES = 100; // of topics, in storage
 
 const TIMING_MS = {
-  first: 500, slowest: 20_000,
+  first: 500, slowest: 20_000, slow: 30_000,
   ready: 15_000, stable: 5_000,
   quiet: 20_000, pong: 10_000, soonPong: 5_000,
   answer: 10_000, burst: 2_000, save: 300,
@@ -18,19 +20,25 @@ export function hasEnded(job) {
   return /^(succeeded|failed|timeout|cancelled|lost)$/.test(job?.state);
 }
 
-export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage = pageStorage(), timing } = {}) {
-  if (!WebSocket) throw new Error("no WebSocket: give one as option");
+export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, timing } = {}) {
+  if (!WebSocket) throw new Error("no WebSocket");
   const address = new URL(url, globalThis.location?.href);
   address.protocol = address.protocol.replace("http", "ws");
   const ms = { ...TIMING_MS, ...timing };
 
-  const handlers = new Set();
-  const asks = new Set(); // sent again on each connection
+  const inbox = makeInbox(moveOn);
+  const { on, emit } = inbox;
+  // A stream is { inbox, place }; of mine the place is the user's.
+  const mine = { inbox };
+  const everyone = { inbox, join() {} };
+  const topics = new Map([["*", everyone]]);
+  const asks = new Set(); // what waits for an answer; those with a name are sent again on each connection
+  const ignored = new Set(); // requests whose errors are nobody's
   let jobs = new Map();
   const waiting = new Map(); // frames by request; undefined while a Blob is read
   let requests = 0;
 
-  let ws, key, position, pageEvents, timer, burstTimer, saveTimer;
+  let ws, key, connection, stored, brought, pageEvents, timer, burstTimer, saveTimer;
   let attempt = 0; // what was begun in an earlier one is void
   let failures, hasRefreshed, readyAt, drainMs, heardAt, isPinged;
 
@@ -38,8 +46,22 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     state: "closed",
     on,
     send,
+    request,
+    topic,
+    get headers() {
+      return socket.state === "ready" ? { "X-Socket-Connection": connection } : {};
+    },
+    fetch(input, init) {
+      const asked = new Request(input, init);
+      const isOurs = new URL(asked.url.replace("http", "ws")).origin === address.origin;
+      for (const [name, value] of Object.entries(isOurs ? socket.headers : {})) asked.headers.set(name, value);
+      return fetch(asked);
+    },
     connect: () => (socket.state === "offline" ? open() : start()),
-    close: () => stop("", 1000),
+    close() {
+      [mine, ...topics.values()].forEach(forget); // it comes again
+      stop("", 1000);
+    },
     jobs: {
       list: () => [...jobs.values()].sort((a, b) => b.queued_at - a.queued_at),
       get: id => jobs.get(id),
@@ -54,21 +76,10 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   start();
   return socket;
 
-  function on(name, handler) {
-    const entry = { name, handler };
-    handlers.add(entry);
-    return () => handlers.delete(entry);
-  }
-
-  function emit(name, ...values) {
-    for (const entry of [...handlers]) {
-      if (entry.name === name && handlers.has(entry)) call(entry.handler, ...values);
-    }
-  }
-
   function become(state, why) {
     socket.state = state;
     emit("state", state, why);
+    if (why) suspend();
   }
 
   // The connection
@@ -78,7 +89,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     key = `qrsocket:${address}`;
     while (keysInUse.has(key)) key += "+"; // two sockets have two positions
     keysInUse.add(key);
-    position ??= load();
+    if (!stored) load();
     failures = hasRefreshed = 0;
     pageEvents = new AbortController();
     const listen = (name, handler) => globalThis.addEventListener?.(name, handler, { signal: pageEvents.signal });
@@ -90,23 +101,25 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   }
 
   async function open() {
-    const mine = ++attempt;
+    const current = ++attempt;
     readyAt = Infinity;
     drainMs = undefined;
     setTimer(ms.ready, () => lose("timeout"));
     become("connecting");
     try {
-      const about = { ...position, user: undefined, auth: await Promise.resolve().then(auth) };
-      const hello = "!hello\n" + JSON.stringify(about, checked);
-      if (mine !== attempt) return;
+      const given = await Promise.resolve().then(auth);
+      const places = placesOfTopics();
+      const hello = written("hello", { ...bare(mine.place), auth: given, topics: places, connection });
+      if (current !== attempt) return;
+      brought = new Set(Object.keys(places));
       ws = new WebSocket(address.href, "qrsocket.v1");
       ws.binaryType = "arraybuffer";
-      ws.onopen = () => mine === attempt && ws.send(hello);
-      ws.onmessage = ({ data }) => mine === attempt && receive(data);
-      ws.onclose = ({ code, reason }) => mine === attempt && lose(reason, code);
+      ws.onopen = () => current === attempt && ws.send(hello);
+      ws.onmessage = ({ data }) => current === attempt && receive(data);
+      ws.onclose = ({ code, reason }) => current === attempt && lose(reason, code);
       ws.onerror = () => {}; // a close follows
     } catch (error) {
-      if (mine === attempt) lose(String(error?.message ?? error));
+      if (current === attempt) lose(String(error?.message ?? error));
     }
   }
 
@@ -120,12 +133,15 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
 
   function lose(reason, code = 0) {
     drop();
-    if (code >= 4100 && code < 4200) return stop(reason, code);
+    const isSlow = /^410[34]$/.test(code);
+    if (!isSlow && /^4(1|[5-9])../.test(code)) return stop(reason, code);
     if (performance.now() - readyAt >= ms.stable) failures = hasRefreshed = 0;
     let wait = Math.random() * Math.min(ms.slowest, ms.first * 2 ** failures++);
-    if (drainMs >= 0) wait = drainMs;
+    if (isSlow) wait = ms.slow * (1 + Math.random());
+    else if (drainMs >= 0) wait = drainMs;
     else if (code === 4001 && !hasRefreshed++) wait = 0;
     setTimer(wait, open);
+    for (const ask of asks) if (!ask.name && !waiting.has(ask.request)) ask.fail("connection lost");
     become("offline", { code, reason });
   }
 
@@ -137,14 +153,13 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     keysInUse.delete(key);
     socket.state = "closed";
     giveUp("closed");
-    emit("state", "closed", { code, reason });
+    become("closed", { code, reason });
   }
 
   function giveUp(error) {
-    for (const ask of asks) ask.fail(error);
-    const given = [...waiting];
+    const given = [...waiting.keys(), ...[...asks].map(({ request }) => request)];
     waiting.clear();
-    for (const [request] of given) emit("error", { error, request });
+    for (const request of given) fail({ error, request });
   }
 
   function setTimer(wait, then) {
@@ -167,8 +182,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   }
 
   function hurry() {
-    if (socket.state === "ready") ping(ms.soonPong);
-    else if (socket.state === "offline") open();
+    socket.state === "ready" ? ping(ms.soonPong) : socket.connect();
   }
 
   // Receiving
@@ -176,95 +190,199 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
   function receive(frame) {
     heardAt = performance.now();
     isPinged = false;
-    const isText = typeof frame === "string";
-    const start = frame.slice(0, MAX_HEADER);
-    const head = isText ? start : new TextDecoder().decode(start);
-    const [header, name, offset] = /^(?:!(\w+) ?)?(\d*)\n/.exec(head) ?? [];
-    if (!header) return;
-    const body = frame.slice(header.length);
-    const data = isText ? parse(body) : body;
-    if (name) isText && isObject(data) && control(name, data, +offset);
-    else if (socket.state === "ready") deliver(+offset, () => emit("message", data, { offset: +offset || undefined }));
+    const { name, offset, words, data } = parse(frame) ?? {};
+    if (name) return isObject(data) && control(name, data);
+    if (!words || socket.state !== "ready") return;
+    if (words.r) return find(words.r)?.answer?.(data);
+    const stream = streamOf(words.t);
+    if (!stream || stream.room?.state === "joining") return;
+    const place = offset >= 0 && placeOf(stream);
+    if (place && offset <= place.seen) return;
+    if (place) place.seen = offset;
+    stream.inbox.put({ data, about: { offset, topic: words.t }, size: frame.length ?? frame.byteLength, place });
   }
 
-  /** Moves on when the work is done: a reload in the middle brings it again. */
-  function deliver(offset, work) {
-    const here = offset && position?.user === socket.user && position;
-    if (here && offset <= here.offset) return;
-    work();
-    if (!here) return;
-    here.offset = offset;
+  /** Called when the work is done: a reload in the middle brings the message again. */
+  function moveOn({ place, about }) {
+    if (!place) return;
+    place.offset = about.offset;
     saveTimer ??= setTimeout(save, ms.save);
   }
 
-  function control(name, body, offset) {
+  function control(name, body) {
     if (name === "ready") beReady(body);
     else if (name === "error") fail(body);
     else if (socket.state !== "ready") return;
     else if (name === "job") {
-      deliver(offset, () => take(body.job));
-      for (const ask of asks) if (ask.job === body.job?.id) ask.see(body.request);
+      take(body.job);
+      for (const ask of asks) ask.see?.(body.request);
     } else if (name === "chunk") {
       for (const ask of asks) if (ask.job === body.chunk?.job) ask.add?.(body.chunk);
     } else if (name === "gap") {
-      moveTo(body);
-      tell({ name: "jobs" }); // one may have ended unheard
-      asks.forEach(tell);
-      emit("gap");
+      const stream = streamOf(body.topic);
+      if (!stream) return;
+      moveTo(stream, body);
+      if (stream === mine) {
+        say("jobs", {}); // one may have ended unheard
+        asks.forEach(tell);
+      }
+      stream.inbox.gap();
     } else if (name === "jobs") {
       for (const job of replaceJobs(body.jobs)) emit("job", job);
-      for (const ask of asks) ask.see();
-    } else if (name === "draining" && body.retry_after >= 0) drainMs = Math.min(body.retry_after, 600) * 1000;
+      for (const ask of asks) ask.see?.();
+    } else if (name === "joined") beJoined(body.topic, body);
+    else if (name === "left") {
+      if (!ignored.delete(body.request)) topics.get(body.topic)?.end(body.why === "refused" ? "refused" : "left", body.error ?? body.why);
+    } else if (name === "members") topics.get(body.topic)?.change(body);
+    else if (name === "expiring") renew();
+    else if (name === "draining" && body.retry_after >= 0) drainMs = Math.min(body.retry_after, 600) * 1000;
   }
 
   function beReady(body) {
+    const current = attempt;
+    const isNew = socket.state !== "ready";
     const before = socket.user;
     const user = (socket.user = body.user ?? null);
-    // Nobody's messages are not kept.
-    const isGap = !body.recovered && (user === null ? before === null : position?.user === user);
-    moveTo(body);
+    connection = body.connection;
     if (before !== undefined && before !== user) {
       jobs.clear();
+      if (before !== null) [mine, everyone].forEach(forget); // they share an inbox
       giveUp("the user has changed");
     }
+    // Nobody's messages are not kept.
+    let isGap = settle(mine, body) || (user === null && before === null && !body.recovered);
+    const { "*": answer, ...answers } = body.topics ?? {};
+    if (isNew && answer) isGap = settle(everyone, answer) || isGap;
     const news = replaceJobs(body.jobs);
     readyAt = heardAt;
     watch(ms.quiet);
     socket.state = "ready";
-    for (const ask of asks) ask.see();
+    for (const ask of asks) ask.see?.();
     asks.forEach(tell);
-    sendWaiting();
 
-    const mine = attempt;
-    const tellPage = (...event) => mine === attempt && emit(...event); // unless a handler has closed it
-    tellPage("state", "ready");
-    if (isGap) tellPage("gap");
-    for (const job of news) tellPage("job", job);
+    const tellPage = work => current === attempt && work(); // unless a handler has closed it
+    emit("state", "ready");
+    if (isGap) tellPage(inbox.gap);
+    for (const job of news) tellPage(() => emit("job", job));
+    for (const name in answers) tellPage(() => beJoined(name, answers[name]));
+    brought.clear();
+    for (const entry of topics.values()) tellPage(entry.join);
+    sendWaiting(); // what is said in a topic finds its page there
   }
 
   function fail({ error, request = null }) {
-    const ask = [...asks].find(each => each.request === request);
-    ask ? ask.fail(error) : emit("error", { error, request });
+    const ask = find(request);
+    if (ask) ask.fail(error);
+    else if (!ignored.delete(request)) emit("error", { error, request });
+  }
+
+  function find(request) {
+    return [...asks, ...topics.values()].find(each => each.request === request);
+  }
+
+  // Topics
+
+  function topic(name) {
+    if (!/^[a-z\d][!-~]{0,199}$/i.test(name)) throw new TypeError(`no topic: ${name}`);
+    if (!topics.has(name)) addTopic(name).join();
+    return topics.get(name).room;
+  }
+
+  function addTopic(name) {
+    const inbox = makeInbox(moveOn);
+    const room = {
+      name,
+      state: "joining",
+      members: [],
+      on: inbox.on,
+      leave() {
+        if (topics.get(name) !== entry) return;
+        sayQuietly("leave", { topic: name });
+        entry.end("left", "asked");
+      },
+    };
+    const entry = {
+      inbox,
+      room,
+      place: begun(stored[name]),
+      become(state, why) {
+        room.state = state;
+        inbox.emit("state", state, why);
+      },
+      join() {
+        if (room.state !== "joining" || entry.request || !isOpen()) return;
+        entry.request = newId();
+        say("join", { topic: name, since: bare(entry.place), request: entry.request });
+      },
+      change({ joined = [], left = [] }) {
+        const members = [...new Set([...room.members, ...joined])].filter(id => !left.includes(id)).sort();
+        if (JSON.stringify(members) === JSON.stringify(room.members)) return;
+        room.members = members;
+        inbox.emit("members", members);
+      },
+      fail: error => entry.end("refused", error),
+      end(state, why) {
+        topics.delete(name);
+        if (state === "refused") room.error = why;
+        save();
+        entry.become(state, why);
+      },
+    };
+    delete stored[name];
+    topics.set(name, entry);
+    return entry;
+  }
+
+  function beJoined(name, body) {
+    const known = topics.get(name);
+    if (body.error) return known?.fail(body.error);
+    if (!isPlace(body) || (body.request && body.request !== known?.request)) return;
+    if (!known && brought.has(name)) return sayQuietly("leave", { topic: name }); // it was left after the hello
+    const entry = known ?? addTopic(name);
+    const { room, inbox } = entry;
+    const isNew = room.state === "joining";
+    const isGap = isNew && settle(entry, body);
+    room.state = "joined";
+    room.members = [...(body.members ?? [])].sort();
+    if (!known) emit("joined", room);
+    if (isNew) inbox.emit("state", "joined");
+    inbox.emit("members", room.members);
+    if (isGap) inbox.gap();
+  }
+
+  /** They are joined again with the next connection. */
+  function suspend() {
+    ignored.clear();
+    for (const entry of [...topics.values()]) {
+      entry.request = undefined;
+      if (entry.room?.state === "joined") entry.become("joining");
+    }
   }
 
   // Sending
 
-  function send(data) {
-    if (socket.state === "closed") throw new Error("closed");
-    if (waiting.size >= MAX_WAITING) throw new Error(`${MAX_WAITING} messages wait already`);
-    const request = String(++requests);
-    const isBlob = data instanceof Blob;
-    waiting.set(request, isBlob ? undefined : framed(request, data));
-    isBlob ? readBlob(request, data) : sendWaiting();
+  function send(data, { volatile } = {}) {
+    const request = newId();
+    if (!volatile) enqueue(request, data);
+    else if (!isOpen()) return false;
+    else ws.send(framed(request, data));
     return request;
   }
 
-  async function readBlob(request, blob) {
+  function enqueue(request, data, words = "") {
+    if (socket.state === "closed") throw new Error("closed");
+    if (waiting.size >= MAX_WAITING) throw new Error(`${MAX_WAITING} messages wait already`);
+    const isBlob = data instanceof Blob;
+    waiting.set(request, isBlob ? undefined : framed(request + words, data));
+    isBlob ? readBlob(request, data, words) : sendWaiting();
+  }
+
+  async function readBlob(request, blob, words) {
     try {
-      const frame = framed(request, await blob.arrayBuffer());
+      const frame = framed(request + words, await blob.arrayBuffer());
       if (waiting.has(request)) waiting.set(request, frame);
     } catch (error) {
-      if (waiting.delete(request)) emit("error", { error: error.message, request });
+      if (waiting.delete(request)) fail({ error: error.message, request });
     }
     sendWaiting();
   }
@@ -279,8 +397,68 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     }
   }
 
+  function newId() {
+    return String(++requests);
+  }
+
   function isOpen() {
     return socket.state === "ready" && ws.readyState === 1;
+  }
+
+  function say(name, body) {
+    if (isOpen()) ws.send(written(name, body));
+  }
+
+  /** An error that answers it is nobody's. */
+  function sayQuietly(name, body) {
+    const request = newId();
+    ignored.add(request);
+    say(name, { ...body, request });
+  }
+
+  async function renew() {
+    const current = attempt;
+    try {
+      const given = await auth();
+      if (current === attempt) sayQuietly("auth", { auth: given });
+    } catch {
+      // 4001 follows.
+    }
+  }
+
+  // Asking
+
+  function request(data, { timeout = ms.answer, signal } = {}) {
+    const ask = {};
+    return outcome(ask, timeout, signal, () => enqueue(ask.request, data, " want=reply"));
+  }
+
+  /** One answer, or one error. */
+  async function outcome(ask, timeout, signal, begin = tell) {
+    if (socket.state === "closed") throw new Error("closed");
+    signal?.throwIfAborted();
+    ask.request = newId();
+    let timer, abort;
+    try {
+      return await new Promise((resolve, reject) => {
+        ask.answer = resolve;
+        ask.fail = error => reject(new Error(error));
+        abort = () => reject(signal.reason);
+        signal?.addEventListener("abort", abort);
+        timer = setTimeout(ask.fail, Math.min(timeout, 2 ** 31 - 1), "no answer");
+        asks.add(ask);
+        begin(ask);
+      });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      asks.delete(ask);
+      waiting.delete(ask.request);
+    }
+  }
+
+  function tell({ name, job, after, request }) {
+    if (name) say(name, { job, after, request });
   }
 
   // Jobs
@@ -304,48 +482,27 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
     emit("job", job);
   }
 
-  function begin(ask) {
-    ask.request = String(++requests);
-    if (socket.state === "closed") return ask.fail("closed");
-    asks.add(ask);
-    tell(ask);
-  }
-
-  function tell({ name, job, after, request }) {
-    if (isOpen()) ws.send(`!${name}\n` + JSON.stringify({ job, after, request }));
-  }
-
-  async function cancel(job) {
-    const ask = { name: "cancel", job };
-    const timeout = setTimeout(() => ask.fail("no answer"), ms.answer);
-    try {
-      return await new Promise((resolve, reject) => {
-        ask.fail = error => reject(new Error(error));
-        ask.see = request => {
-          const known = jobs.get(job);
-          if (request === ask.request || known?.cancelling || hasEnded(known)) resolve(known);
-        };
-        begin(ask);
-      });
-    } finally {
-      clearTimeout(timeout);
-      asks.delete(ask);
-    }
+  function cancel(job) {
+    const ask = {
+      name: "cancel",
+      job,
+      see(request) {
+        const known = jobs.get(job);
+        if (request === ask.request || known?.cancelling || hasEnded(known)) ask.answer(known);
+      },
+    };
+    return outcome(ask, ms.answer);
   }
 
   async function* read(job, { after = 0, trimmed = "…", anew, signal } = {}) {
-    signal?.throwIfAborted();
     const held = new Map(); // pieces not read yet, by number
     let firstKept = 0;
     let askedAfter = after;
     let failure, timeout, wake;
-    const end = error => ask.see((failure ??= { error }));
-    const abort = () => end(signal.reason);
     const ask = {
       name: "read",
       job,
       after,
-      fail: error => end(new Error(error)),
       see: () => wake?.(),
       add(piece) {
         if (piece.n > ask.after) held.set(piece.n, piece);
@@ -353,8 +510,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
         ask.see();
       },
     };
-    signal?.addEventListener("abort", abort);
-    begin(ask);
+    outcome(ask, Infinity, signal).catch(error => ask.see((failure = { error })));
     try {
       while (!failure) {
         const known = jobs.get(job);
@@ -386,48 +542,143 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage =
       }
       throw failure.error;
     } finally {
-      asks.delete(ask);
-      signal?.removeEventListener("abort", abort);
+      ask.answer?.();
     }
   }
 
-  // Position
+  // Where each stream is
 
-  function moveTo(place) {
-    const { epoch, offset } = place;
-    if (socket.user !== null && isPlace(place)) position = { epoch, offset, user: socket.user };
+  function streamOf(topic) {
+    return topic === undefined ? mine : topics.get(topic);
+  }
+
+  function placeOf(stream) {
+    return stream === mine && mine.place?.user !== socket.user ? undefined : stream.place;
+  }
+
+  /** Returns whether something was missed. */
+  function settle(stream, body) {
+    const before = placeOf(stream);
+    if (body.recovered && before?.epoch === body.epoch) return false;
+    moveTo(stream, body);
+    return before && !body.recovered;
+  }
+
+  function moveTo(stream, body) {
+    if (!isPlace(body) || (stream === mine && socket.user === null)) return;
+    if (stream.place) stream.inbox.drop(stream.place);
+    stream.place = { ...bare(body), seen: body.offset, user: socket.user };
     save();
   }
 
+  /** What is held comes again. */
+  function forget({ inbox, place }) {
+    inbox.drop();
+    if (place) place.seen = place.offset;
+  }
+
+  function placesOfTopics() {
+    const places = {};
+    for (const [name, { place }] of topics) if (place) places[name] = bare(place);
+    return places;
+  }
+
+  function store() {
+    return storage === undefined ? globalThis.sessionStorage : storage; // even to look at it may be forbidden
+  }
+
   function load() {
+    let saved;
     try {
-      const place = JSON.parse(storage.getItem(key));
-      if (isPlace(place)) return place;
+      saved = JSON.parse(store().getItem(key));
     } catch {
       // There is none.
     }
+    mine.place = begun(saved);
+    stored = { ...saved?.topics }; // each until its topic is joined again
+    everyone.place = begun(stored["*"]);
   }
 
   function save() {
     saveTimer = clearTimeout(saveTimer);
+    const topics = Object.fromEntries(Object.entries({ ...stored, ...placesOfTopics() }).slice(-MAX_PLACES));
     try {
-      if (position) storage.setItem(key, JSON.stringify(position));
+      store().setItem(key, JSON.stringify({ ...mine.place, topics }));
     } catch {
       // Full, forbidden, or none.
     }
   }
 }
 
+/** Handlers by the name of their event. Messages, and a gap, wait for the first one of theirs. */
+function makeInbox(moveOn) {
+  const handlers = new Set();
+  let held = [];
+  let isGap;
+  const inbox = {
+    on(name, handler) {
+      const entry = { name, handler };
+      handlers.add(entry);
+      queueMicrotask(flush); // not before the caller has what this returns
+      return () => handlers.delete(entry);
+    },
+    /** Returns whether somebody listens. */
+    emit(name, ...values) {
+      const entries = [...handlers].filter(entry => entry.name === name);
+      for (const entry of entries) if (handlers.has(entry)) call(entry.handler, ...values);
+      return entries.length;
+    },
+    put(message) {
+      held.push(message);
+      flush();
+      if (held.length <= MAX_HELD && held.reduce((sum, { size }) => sum + size, 0) <= MAX_HELD_BYTES) return;
+      held.forEach(moveOn);
+      inbox.drop();
+      inbox.gap();
+    },
+    gap() {
+      isGap = !inbox.emit("gap");
+    },
+    drop(place) {
+      held = held.filter(message => place && message.place !== place);
+    },
+  };
+  return inbox;
+
+  function flush() {
+    if (isGap) inbox.gap();
+    while (held.length) {
+      const [message] = held;
+      if (!inbox.emit("message", message.data, message.about)) return;
+      held.shift(); // if a handler has closed the socket, there is none
+      moveOn(message);
+    }
+  }
+}
+
 function isObject(value) {
-  return Object(value) === value;
+  return kindOf(value) === "Object";
 }
 
-function isPlace({ epoch, offset }) {
-  return typeof epoch === "string" && Number.isSafeInteger(offset);
+function isPlace(place) {
+  return typeof place?.epoch === "string" && Number.isInteger(place.offset);
 }
 
-function framed(request, data) {
-  const head = request + "\n";
+/** A place is { epoch, offset, seen, user }: `offset` was processed, `seen` has come. */
+function begun(place) {
+  return isPlace(place) ? { ...place, seen: place.offset } : undefined;
+}
+
+function bare(place) {
+  return place && { epoch: place.epoch, offset: place.offset };
+}
+
+function written(name, body) {
+  return `!${name}\n` + JSON.stringify(body, checked);
+}
+
+function framed(header, data) {
+  const head = header + "\n";
   if (!ArrayBuffer.isView(data) && kindOf(data) !== "ArrayBuffer") return head + JSON.stringify(data, checked);
   const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength);
   const frame = new Uint8Array(head.length + bytes.length);
@@ -445,14 +696,25 @@ function checked(key, value) {
 }
 
 function kindOf(value) {
-  return Object.prototype.toString.call(value).slice(8, -1);
+  return ({}).toString.call(value).slice(8, -1);
 }
 
-function parse(text) {
+/** Takes a frame apart. Nothing comes of one that cannot be read. */
+function parse(frame) {
+  const isText = typeof frame === "string";
+  const end = isText ? frame.indexOf("\n") : new Uint8Array(frame).indexOf(10);
+  if (end < 0) return;
+  const head = frame.slice(0, end);
+  const body = frame.slice(end + 1);
+  const header = isText ? head : new TextDecoder().decode(head);
   try {
-    return JSON.parse(text);
+    const [, name, offset, rest] = /^(?:!(\w+)|(\d{1,16})|-)((?: [^ ]+)*)$/.exec(header);
+    const words = {};
+    for (const [, key, value] of rest.matchAll(/ ([^ =]+)=([^ ]*)/g)) words[key] = decodeURIComponent(value);
+    const data = isText && words.x !== "text" ? JSON.parse(body) : body;
+    return { name, offset: offset && +offset, words, data };
   } catch {
-    return text;
+    // Junk, or of a server to come.
   }
 }
 
@@ -461,13 +723,5 @@ function call(handler, ...values) {
     handler(...values);
   } catch (error) {
     (globalThis.reportError ?? console.error)(error);
-  }
-}
-
-function pageStorage() {
-  try {
-    return globalThis.sessionStorage;
-  } catch {
-    // Forbidden.
   }
 }

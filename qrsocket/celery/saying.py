@@ -88,7 +88,7 @@ class Outbox:
 
 def jobs_of(key: JobKey) -> Jobs:
     settings = get_settings()
-    return Jobs(Keyspace.of(settings).of_audience(key.owner), settings)
+    return Jobs(Keyspace.of(settings).of_stream(key.owner), settings)
 
 
 def say(event: str, key: JobKey, said: Mapping[str, Any], wait: float | None = None) -> Advanced:

@@ -1,5 +1,5 @@
 """
-The current user, carried from whoever queues a task to the task, and from there to its children; and which task it is.
+The current user and connection, carried from whoever queues a task to the task, and from there to its children.
 
 It travels in one header of the message: written when a task is published, read when it begins, forgotten when it ends.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 from celery import Celery, signals
 
-from qrsocket.audience import Audience, of_connection, of_user
 from qrsocket.celery.watched import BY_NAME, options_by_name
-from qrsocket.context import Context, TaskRun, begin, current, current_audience, end
+from qrsocket.context import Context, TaskRun, begin, current, current_stream, end
 from qrsocket.errors import NoRecipient
+from qrsocket.streams import Stream, of_connection, of_user
 
 HEADER = "qrsocket"
 
@@ -43,7 +43,7 @@ def carried_by(message: Mapping[str, Any]) -> Any:
     return next((headers[HEADER] for headers in _levels(message) if HEADER in headers), None)
 
 
-def owner_in(message: Mapping[str, Any]) -> Audience | None:
+def owner_in(message: Mapping[str, Any]) -> Stream | None:
     """Return whom the header of *message* names: the user, or else the connection."""
     carried = carried_by(message)
     if not isinstance(carried, Mapping):
@@ -54,10 +54,10 @@ def owner_in(message: Mapping[str, Any]) -> Audience | None:
     return None if connection is None else of_connection(connection)
 
 
-def owner_of(request: Any) -> Audience | None:
+def owner_of(request: Any) -> Stream | None:
     """Return whom a task that runs here runs for."""
     try:
-        return current_audience() if request.is_eager else owner_in(vars(request))
+        return current_stream() if request.is_eager else owner_in(vars(request))
     except NoRecipient:
         return None
 
@@ -94,9 +94,8 @@ def _levels(message: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _carried(context: Context) -> dict[str, str] | None:
-    if context.user is not None:
-        return {"user": context.user}
-    return None if context.connection is None else {"connection": context.connection}
+    carried = {"user": context.user, "connection": context.connection}
+    return {name: id for name, id in carried.items() if id is not None} or None
 
 
 def _write_into_embedded(embedded: dict[str, Any], carried: Any) -> None:

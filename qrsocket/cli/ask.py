@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qrsocket.audience import user_ids
 from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.errors import InvalidJson, QRSocketError
 from qrsocket.failures import explain
 from qrsocket.message import Delivery, decode_json
 from qrsocket.sync import socket
+from qrsocket.users import user_ids
 
 
 def send(user: str, message: str, *, as_text: bool) -> Delivery:

@@ -1,1 +1,1 @@
-"""From a sender to the nodes that have connections of the audience."""
+"""From a sender to the nodes that have connections of the stream."""

@@ -3,24 +3,29 @@
 from collections.abc import Sequence
 from typing import Any
 
-from qrsocket.audience import Audience
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position, parse_missed
 from qrsocket.roundtrip import Call, Script, script_call
+from qrsocket.streams import Stream
 
 
-def read(keys: Keys, audience: Audience, since: Position) -> Call[Missed]:
+def read(keys: Keys, stream: Stream, since: Position) -> Call[Missed]:
     """Describe the reading of one page, at most 50 messages, of what came after *since*."""
-    script = Script.load("qrsocket.fanout", "read", "epoch", "stream", base=keys.base)
-    return script_call(script, [keys.base], [audience, since.epoch, since.offset], parse_missed)
+    script = Script.load("qrsocket.fanout", "read", "keys", "epoch", "offsets", "history", base=keys.base)
+
+    def parse(reply: list[Any]) -> Missed:
+        epoch, page = reply
+        return parse_missed(epoch.decode(), page)
+
+    return script_call(script, [keys.base], [stream, since.epoch, since.offset], parse)
 
 
-def tops(keys: Keys, audiences: Sequence[Audience]) -> Call[dict[Audience, Position]]:
-    """Describe the question which message is the newest of each of *audiences*."""
+def tops(keys: Keys, streams: Sequence[Stream]) -> Call[dict[Stream, Position]]:
+    """Describe the question which message is the newest of each of *streams*."""
 
-    def parse(reply: list[Any]) -> dict[Audience, Position]:
+    def parse(reply: list[Any]) -> dict[Stream, Position]:
         epoch, *offsets = (word.decode() for word in reply)
-        return {audience: Position(epoch, int(top)) for audience, top in zip(audiences, offsets, strict=True)}
+        return {stream: Position(epoch, int(top)) for stream, top in zip(streams, offsets, strict=True)}
 
-    script = Script.load("qrsocket.fanout", "tops", "epoch", "stream", base=keys.base)
-    return script_call(script, [keys.base], list(audiences), parse)
+    script = Script.load("qrsocket.fanout", "tops", "keys", "epoch", "offsets", "history", base=keys.base)
+    return script_call(script, [keys.base], list(streams), parse)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from qrsocket.audience import Audience
 from qrsocket.keys import Keys
-from qrsocket.message import Kind, Message
+from qrsocket.message import NO_OPTIONS, Kind, Message, Options
 from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.streams import Stream
 
 REMEMBER = 300.0
 # More recipients go in several calls, so that one send does not hold up everyone: 1 000 take Redis about 5 ms.
@@ -16,10 +16,10 @@ RECIPIENTS_PER_CALL = 1_000
 
 class Keep(NamedTuple):
     """
-    How much of what was sent to an audience is kept for who was away.
+    How much of what was sent to a stream is kept for who was away.
 
     Attributes:
-        messages: At least so many: Redis drops older ones in blocks.
+        messages: At least so many: Redis drops older ones in blocks. 0: it is neither kept nor counted.
         seconds: For so long after the last one.
     """
 
@@ -27,12 +27,16 @@ class Keep(NamedTuple):
     seconds: float = 300.0
 
 
+NOTHING = Keep(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Open connections that a message was routed to, and the names of their nodes."""
+    """Open connections that a message was routed to, and the names of their nodes. Repeated: some time before."""
 
     connections: int
     nodes: frozenset[str]
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,60 +47,62 @@ class Frame:
     Attributes:
         number: Counts the frames sent to the node, from 1. Of a heartbeat, the number of the last frame.
         epoch: Of the offsets.
-        recipients: Those of this node's that the payload is for, each with the message's offset among its own.
+        message_id: Of what is about a job, the job's id.
+        recipients: The streams that the message is for, each with its offset there, or None if it is not counted.
     """
 
-    kind: Kind
     number: int
     epoch: str
     message_id: str
-    recipients: tuple[tuple[Audience, int], ...]
-    payload: bytes
+    recipients: tuple[tuple[Stream, int | None], ...]
+    message: Message
 
     @staticmethod
     def parse(data: bytes) -> "Frame":
         """
-        Read `<kind>\\t<number>\\t<epoch>\\t<message id>\\t<audience>\\t<offset>\\t…\\n<payload>`. No id holds a control
-        character.
+        Read `<kind>\\t<number>\\t<epoch>\\t<message id>\\t<options>\\t<stream>\\t<offset>\\t…\\n<payload>`. No id holds
+        a control character.
 
         Raises:
             ValueError: *data* is not a frame.
         """
         head, _, payload = data.partition(b"\n")
-        kind, number, epoch, message_id, *rest = head.decode().split("\t")
-        recipients = tuple(zip(rest[::2], map(int, rest[1::2]), strict=True))
-        return Frame(Kind(kind), int(number), epoch, message_id, recipients, payload)
+        kind, number, epoch, message_id, options, *rest = head.decode().split("\t")
+        offsets = (None if word == "-" else int(word) for word in rest[1::2])
+        recipients = tuple(zip(rest[::2], offsets, strict=True))
+        message = Message(Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
+        return Frame(int(number), epoch, message_id, recipients, message)
 
 
 def publish(
     keys: Keys,
     message: Message,
     message_id: str,
-    audiences: Sequence[Audience],
+    streams: Sequence[Stream],
     *,
     remember: float = REMEMBER,
     keep: Keep = Keep(),  # noqa: B008 - it cannot be changed
 ) -> Call[Routed]:
     """
-    Describe the sending of *message* to *audiences*, at most 1 000 and all of this shard.
+    Describe the sending of *message* to *streams*, at most 1 000 and all of this shard.
 
     Args:
         remember: Seconds in which the same *message_id* again sends nothing, and returns the same.
     """
+    head: list[Word] = [message.kind, message_id, message.payload, message.options.to_words()]
     limits: list[Word] = [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
-    args: list[Word] = [message.kind, message_id, message.payload, *limits, *audiences]
-    script = Script.load("qrsocket.fanout", "publish", "epoch", "stream", base=keys.base)
-    return script_call(script, [keys.base], args, _parse_routed)
+    script = Script.load("qrsocket.fanout", "publish", "epoch", "offsets", base=keys.base)
+    return script_call(script, [keys.base], [*head, *limits, *streams], _parse_routed)
 
 
-def _parse_routed(reply: list[Any]) -> Routed:
-    connections, *nodes = reply
-    return Routed(connections, frozenset(node.decode() for node in nodes))
+def _parse_routed(reply: bytes) -> Routed:
+    repeated, connections, *nodes = reply.decode().split("\t")
+    return Routed(int(connections), frozenset(nodes), repeated == "1")
 
 
 def probe(keys: Keys, node: str, probe_id: str) -> Call[int]:
     """Describe the sending of a probe to *node*; run, it returns how many subscribers got it (0: nobody listens)."""
-    return Call(("PUBLISH", keys.channel(node), f"{Kind.PROBE}\t0\t\t{probe_id}\n"), int)
+    return Call(("PUBLISH", keys.channel(node), f"{Kind.PROBE}\t0\t\t{probe_id}\t\n"), int)
 
 
 def answer_probe(keys: Keys, node: str, probe_id: str) -> Call[None]:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- ARGV  audiences
+-- ARGV  streams
 -- Returns {epoch, newest offset...} of each.
 local answer = {epoch}
-for i, audience in ipairs(ARGV) do answer[i + 1] = digits(top_of(audience)) end
+for i, stream in ipairs(ARGV) do answer[i + 1] = digits(top_of(stream)) end
 return answer

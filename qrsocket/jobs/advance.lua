@@ -1,5 +1,5 @@
 -- The state machine of a job: one event, and what it means to what is known.
--- ARGV[2]  event    ARGV[3]  owner (an audience)    ARGV[4]  id    ARGV[5]  JSON of what is said with it:
+-- ARGV[2]  event    ARGV[3]  owner (a stream)    ARGV[4]  id    ARGV[5]  JSON of what is said with it:
 --   of every event  id, task, title, only (the states to tell, each between spaces), turn (grows with each retry and
 --                   replacement), attempt (from 1); if_told: the task is not watched, and is told of only if it was
 --   queued by who does not have the task  by_name: if workers say that it is not watched, it is not told of
@@ -86,7 +86,7 @@ function events.started()
     worker = said.worker or false, started_at = clock(), state = 'started', ended_at = false, expires = false,
     done = said.done or false, total = said.total or false, message = said.message or false,
   })
-  if is_forgotten then change(job, {chunks = said.chunks}) end
+  if is_forgotten then change(job, {chunks = said.chunks, seq = clock()}) end -- above what the owner was told
   decide_in(job, terms.lease_ms)
   if not is_forgotten then tell(job, true) end -- of one that Redis forgot, the owner knows
   return reply('OK')

@@ -1,6 +1,6 @@
--- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after stream.lua.
+-- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after history.lua and node.lua.
 -- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, wait_ms that one may wait for a
---          worker, and of the owner's messages the number kept and for how long (messages, message_ms)
+--          worker
 local terms = cjson.decode(ARGV[1])
 local DAY_MS = 86400000 -- for what nobody is left to decide about, and nobody asks for
 local MOST_LISTED, MOST_OF_ONE = 100, 500
@@ -87,21 +87,24 @@ local function shown(job)
   return string.sub(text, 1, -2) .. ',"result":' .. job.result .. '}' -- encoded already, by the worker
 end
 
--- Send a frame to every node that has open connections of the owner: see publish.lua. An offset of 0: it is not kept.
-local function send(job, kind, offset, payload)
+-- Send a frame to every node that has open connections of the owner.
+local function tell_nodes(job, kind, stream, offset, payload)
   for _, node in ipairs(redis.call('HKEYS', route(job.owner))) do
-    local head = {kind, redis.call('HINCRBY', frames, node, 1), epoch, job.key, job.owner, offset}
-    redis.call('PUBLISH', channel(node), table.concat(head, '\t') .. '\n' .. payload)
+    send(node, kind, job.key, '\t' .. stream .. '\t' .. offset, payload)
   end
 end
 
--- Tell the owner. A state is kept, like a message; of what comes in between only the newest counts.
-local function tell(job, is_kept)
+-- Tell the owner. States are counted: a node that has missed one reads all jobs. Of what comes in between only the
+-- newest counts.
+local function tell(job, is_state)
   change(job, {seq = math.max(clock(), tonumber(job.seq or 0) + 1)}) -- by the clock, lest a new Redis begins anew
   if job.only and not string.find(job.only, ' ' .. job.state .. ' ', 1, true) then return end
-  local payload, offset = '{"job":' .. shown(job) .. '}', '0'
-  if is_kept then offset = append(job.owner, 'j', payload, terms.messages, terms.message_ms) end
-  send(job, is_kept and 'j' or 'g', offset, payload)
+  local payload = '{"job":' .. shown(job) .. '}'
+  if is_state then
+    tell_nodes(job, 's', jobs_of(job.owner), count(jobs_of(job.owner)), payload)
+  else
+    tell_nodes(job, 'g', job.owner, '-', payload)
+  end
 end
 
 local function enter(job, state)

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from qrsocket.audience import Audience
 from qrsocket.keys import Keys, fit
 from qrsocket.roundtrip import Call, Script, Word, script_call
 from qrsocket.settings import Settings
+from qrsocket.streams import Stream
 
+PRELUDE = ("keys", "epoch", "offsets", "history", "node", "jobs/keys", "jobs/job")
 # One call with 100 jobs holds Redis up for about 2 ms.
 REAP_BATCH = 100
 # Of what a job writes, so much is kept.
@@ -61,11 +62,11 @@ class JobKey(NamedTuple):
         id: Celery's id of the task or, where a caller chose one that is long or odd, a digest of it.
     """
 
-    owner: Audience
+    owner: Stream
     id: str
 
     @staticmethod
-    def of(owner: Audience, task_id: str) -> "JobKey":
+    def of(owner: Stream, task_id: str) -> "JobKey":
         return JobKey(owner, fit(task_id))
 
 
@@ -141,10 +142,10 @@ class Jobs(NamedTuple):
             return [Line(queue.decode(), *numbers) for queue, *numbers in waits], {one.decode() for one in consumed}
 
         # Without the other preludes, which would write: to ask leaves nothing behind.
-        script = Script.load("qrsocket.jobs", "queues", "jobs/keys", base=self.keys.base)
+        script = Script.load("qrsocket.jobs", "queues", "keys", "jobs/keys", base=self.keys.base)
         return script_call(script, [self.keys.base], [], parse)
 
-    def listed(self, owner: Audience, id: str = "") -> Call[list[dict[str, Any]]]:
+    def listed(self, owner: Stream, id: str = "") -> Call[list[dict[str, Any]]]:
         """Describe the question for the jobs of *owner*, at most 100, the newest first; or for one of them."""
         return self._call("list", [owner, id], lambda reply: [from_json(job) for job in reply])
 
@@ -170,10 +171,8 @@ class Jobs(NamedTuple):
             "lease_ms": round(self.settings.lease * 1000),
             "job_ms": round(self.settings.job_seconds * 1000),
             "wait_ms": round(self.settings.job_wait_seconds * 1000),
-            "messages": self.settings.recovery_messages,
-            "message_ms": round(self.settings.recovery_seconds * 1000),
         }
-        script = Script.load("qrsocket.jobs", name, "epoch", "stream", "jobs/keys", "jobs/job", base=self.keys.base)
+        script = Script.load("qrsocket.jobs", name, *PRELUDE, base=self.keys.base)
         return script_call(script, [self.keys.base], [to_json(terms), *args], parse)
 
 

@@ -22,5 +22,5 @@ while size > tonumber(ARGV[7]) do
 end
 change(job, {chunk_bytes = size})
 local piece = {job = job.id, n = number, text = ARGV[6], anew = is_anew or nil}
-send(job, 'w', '0', '{"chunk":' .. cjson.encode(piece) .. '}')
+tell_nodes(job, 'w', job.owner, '-', '{"chunk":' .. cjson.encode(piece) .. '}')
 return {'OK', number}

@@ -1,43 +1,59 @@
 #!lua flags=allow-oom
--- Say how many open connections of an audience a node has now; on every connect and disconnect.
--- The count is absolute, so that doing it twice changes nothing.
--- ARGV[1]  node    ARGV[2]  audience    ARGV[3]  count
--- ARGV[4]  most connections on all nodes together    ARGV[5]  offline grace in ms
--- ARGV[6], ARGV[7]  number of the last edge that the node knows of, or 0, and 'online' or 'offline'
--- ARGV[8], ARGV[9]  likewise of the last one that the node has told
--- ARGV[10], ARGV[11]  epoch and offset that a client comes back with, or ''
--- Returns {'OK', {seq, online, told_seq, told}, page of what was missed, edge or nothing}; {'FENCED'} if the node was
--- given up: its routes are gone or going; {'LIMIT'} if there are too many, and then nothing has changed.
-local node, audience, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Say how many subscriptions of streams a node has now; on every connect, join, leave and disconnect. The counts are
+-- absolute, so that doing it twice changes nothing.
+-- ARGV[1]  node    ARGV[2]  offline grace in ms    ARGV[3]  number of streams
+-- ARGV[4...]  for each stream: its name; the count; the most on all nodes together, or 0 for any number; '' or what the
+--   node knows of a user's last edge and of the last one that was told: '<seq> <online or offline> <seq> <…>'
+-- and then, for each client that comes back, a stream, epoch and offset
+-- Returns {'OK', epoch, answers, pages of what was missed}; {'FENCED'} if the node was given up: its routes are gone or
+-- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told}, or {} if
+-- there are too many: then nothing has changed for that stream.
+local node, grace_ms, number = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
 
-local before, elsewhere = 0, 0
-local counts = redis.call('HGETALL', route(audience))
-for i = 1, #counts, 2 do
-  if counts[i] == node then before = tonumber(counts[i + 1]) else elsewhere = elsewhere + counts[i + 1] end
-end
-if count > before and elsewhere + count > tonumber(ARGV[4]) then return {'LIMIT'} end
-
-if count > 0 then
-  redis.call('HSET', route(audience), node, count)
-  redis.call('SADD', members(node), audience)
-else
-  redis.call('HDEL', route(audience), node)
-  redis.call('SREM', members(node), audience)
+local function is_too_many(stream, count_here, most)
+  local before, elsewhere = 0, 0
+  local counts = redis.call('HGETALL', route(stream))
+  for i = 1, #counts, 2 do
+    if counts[i] == node then before = tonumber(counts[i + 1]) else elsewhere = elsewhere + counts[i + 1] end
+  end
+  return count_here > before and elsewhere + count_here > most
 end
 
-local seq, edge = tonumber(ARGV[6]), nil
-if seq > 0 then edge = restore(audience, seq, ARGV[7], tonumber(ARGV[8]), ARGV[9], node) end
-local page
-if count == 0 then
-  page = {epoch, '0', '0', 1}
-elseif ARGV[10] == '' then
-  local top = digits(top_of(audience))
-  page = {epoch, top, top, 1}
-else
-  page = missed(audience, ARGV[10], tonumber(ARGV[11]))
+local function restore_known(stream, known)
+  local seq, kind, told_seq, told = string.match(known, '^(%d+) (%a+) (%d+) (%a+)$')
+  return restore(stream, tonumber(seq), kind, tonumber(told_seq), told, node)
 end
-edge = settle(audience, tonumber(ARGV[5]), node) or edge
-local last = redis.call('HMGET', state(audience), 'seq', 'online', 'told_seq', 'told')
-for i = 1, 4 do last[i] = last[i] or '0' end
-return {'OK', last, page, edge}
+
+local function attach(stream, count_here, most, known)
+  if most > 0 and is_too_many(stream, count_here, most) then return {} end
+  if count_here > 0 then
+    redis.call('HSET', route(stream), node, count_here)
+    redis.call('SADD', streams(node), stream)
+  else
+    redis.call('HDEL', route(stream), node)
+    redis.call('SREM', streams(node), stream)
+  end
+  local edge = known ~= '' and restore_known(stream, known) or nil
+  local top, jobs_top = '0', '0'
+  if count_here > 0 and not member_in(stream) then
+    top = digits(top_of(stream))
+    if is_user(stream) or is_connection(stream) then jobs_top = digits(top_of(jobs_of(stream))) end
+  end
+  edge = settle(stream, grace_ms, node) or edge or false
+  if not is_user(stream) then return {top, jobs_top} end
+  local last = redis.call('HMGET', state(stream), 'seq', 'online', 'told_seq', 'told')
+  return {top, jobs_top, edge, last[1] or '0', last[2] or '0', last[3] or '0', last[4] or '0'}
+end
+
+local answers, pages, room = {}, {}, PAGE_BYTES
+local first_read = 4 + 4 * number
+for i = 4, first_read - 1, 4 do
+  answers[#answers + 1] = attach(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3])
+end
+for i = first_read, #ARGV, 3 do
+  local page, size = missed(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), room)
+  pages[#pages + 1], room = page, room - size
+end
+tell_members()
+return {'OK', epoch, answers, pages}

@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
--- Returns the audiences that some node has open connections of, in no order; some more than once.
-local audiences = {}
+-- Returns the streams of the users that some node has open connections of, in no order; some more than once.
+local users = {}
 for _, node in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
-  for _, audience in ipairs(redis.call('SMEMBERS', members(node))) do audiences[#audiences + 1] = audience end
+  for _, stream in ipairs(redis.call('SMEMBERS', streams(node))) do
+    if is_user(stream) then users[#users + 1] = stream end
+  end
 end
-return audiences
+return users

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qrsocket.audience import Audience
 from qrsocket.presence.table import UNKNOWN, Edge, Known
+from qrsocket.streams import Stream
 
 # Longer than any answer of Redis is late, and than a dump of it that is worth something is old.
 REMEMBERED = 60.0
@@ -42,19 +42,19 @@ class Mailbox:
             on_edge: Gets each edge once, to `begin` and `end` it; must not block.
             grace, lease: Seconds, as in the settings.
         """
-        self.held: dict[Audience, Edge] = {}
+        self.held: dict[Stream, Edge] = {}
         self._begun: set[Edge] = set()
         self._on_edge = on_edge
         self._remembered, self._undecided = REMEMBERED + grace, grace + lease
-        self._memories: dict[Audience, Memory] = {}  # what was touched last is last
+        self._memories: dict[Stream, Memory] = {}  # what was touched last is last
 
     def take(self, edge: Edge) -> None:
         """Have *edge* told, unless it is already: one answer of Redis may be repeated by another."""
-        held = self.held.get(edge.audience)
+        held = self.held.get(edge.stream)
         if held is not None and edge.seq <= held.seq:
             return
-        self.learn(edge.audience, Known(edge.seq, edge.online))
-        self.held[edge.audience] = edge
+        self.learn(edge.stream, Known(edge.seq, edge.online))
+        self.held[edge.stream] = edge
         self._on_edge(edge)
 
     def begin(self, edge: Edge) -> bool:
@@ -62,50 +62,50 @@ class Mailbox:
         Return whether *edge* is to be told now. Not if another node has it by now, or if it was told, and only Redis
         was not reached to hear it.
         """
-        is_wanted = self.held.get(edge.audience) is edge and edge.seq > self._memories[edge.audience].told
+        is_wanted = self.held.get(edge.stream) is edge and edge.seq > self._memories[edge.stream].told
         if is_wanted:
             self._begun.add(edge)
         return is_wanted
 
     def told(self, edge: Edge) -> None:
-        self.learn(edge.audience, Known(edge.seq, edge.online, edge.seq, edge.online))
+        self.learn(edge.stream, Known(edge.seq, edge.online, edge.seq, edge.online))
 
     def end(self, edge: Edge) -> None:
         """Redis knows that *edge* was told, or has given it to another node."""
         self._begun.discard(edge)
-        if self.held.get(edge.audience) is edge:
-            del self.held[edge.audience]
+        if self.held.get(edge.stream) is edge:
+            del self.held[edge.stream]
 
     def drop(self, edge: Edge) -> None:
         """*edge* is another node's now. If it is being told here already, that goes on."""
         if edge not in self._begun:
             self.end(edge)
 
-    def learn(self, audience: Audience, known: Known) -> None:
-        """Remember what is known of the edges of *audience*: from Redis, it is what any node has said."""
-        memory = self._touch(audience)
+    def learn(self, stream: Stream, known: Known) -> None:
+        """Remember what is known of the edges of *stream*: from Redis, it is what any node has said."""
+        memory = self._touch(stream)
         if known.seq > memory.seq:
             memory.seq, memory.online = known.seq, known.online
         if known.told > memory.told:
             memory.told, memory.told_online, memory.told_at = known.told, known.told_online, memory.at
 
-    def known(self, audience: Audience) -> Known:
-        memory = self._memories.get(audience)
+    def known(self, stream: Stream) -> Known:
+        memory = self._memories.get(stream)
         if memory is None:
             return UNKNOWN
         if not self._is_fresh(memory):
             return Known(memory.seq, memory.online)
         return Known(memory.seq, memory.online, memory.told, memory.told_online)
 
-    def of_the_gone(self) -> set[Audience]:
+    def of_the_gone(self) -> set[Stream]:
         """
         Return of whom this node knows something that Redis must not forget, though they have no connection here: what
         they were told, that they went, or that they left a moment ago and it was to be seen whether they come back.
         """
         recently = time.monotonic() - self._undecided
         return {
-            audience
-            for audience, memory in self._memories.items()
+            stream
+            for stream, memory in self._memories.items()
             if self._is_fresh(memory) or not memory.online or memory.at > recently
         }
 
@@ -116,19 +116,19 @@ class Mailbox:
         """
         return memory.told > 0 and memory.told_at > time.monotonic() - REMEMBERED
 
-    def forget(self, is_here: Callable[[Audience], object]) -> None:
+    def forget(self, is_here: Callable[[Stream], object]) -> None:
         """Forget who was not heard of for a minute and has no connection here."""
         now = time.monotonic()
-        for audience, memory in tuple(self._memories.items()):
+        for stream, memory in tuple(self._memories.items()):
             if memory.at > now - self._remembered:
                 return
-            if is_here(audience) or audience in self.held:
-                self._touch(audience)
+            if is_here(stream) or stream in self.held:
+                self._touch(stream)
             else:
-                del self._memories[audience]
+                del self._memories[stream]
 
-    def _touch(self, audience: Audience) -> Memory:
-        memory = self._memories.pop(audience, None) or Memory()
+    def _touch(self, stream: Stream) -> Memory:
+        memory = self._memories.pop(stream, None) or Memory()
         memory.at = time.monotonic()
-        self._memories[audience] = memory
+        self._memories[stream] = memory
         return memory

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Empty a dead node, take over what it had to tell, and tell who has been gone for longer than the grace. Small steps:
 -- a call holds up everyone.
--- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most audiences of each kind in this call
+-- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most streams of each kind in this call
 -- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended, or
 -- if no node has renewed for so long that the next renewal will lengthen all leases.
 local me, grace_ms, batch = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -18,15 +18,15 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do
 end
 local dead = redis.call('ZRANGE', reaping, 0, 0)[1]
 if dead then
-  for _, audience in ipairs(redis.call('SPOP', claims(dead), batch)) do
-    local holder, attempt = unpack(redis.call('HMGET', claim(audience), 'node', 'attempt'))
-    if holder == dead then reply[#reply + 1] = claim_head(audience, me, attempt + 1) end
+  for _, stream in ipairs(redis.call('SPOP', claims(dead), batch)) do
+    local holder, attempt = unpack(redis.call('HMGET', claim(stream), 'node', 'attempt'))
+    if holder == dead then reply[#reply + 1] = claim_head(stream, me, attempt + 1) end
   end
-  for _, audience in ipairs(redis.call('SPOP', members(dead), batch)) do
-    redis.call('HDEL', route(audience), dead)
-    reply[#reply + 1] = settle(audience, grace_ms, me)
+  for _, stream in ipairs(redis.call('SPOP', streams(dead), batch)) do
+    redis.call('HDEL', route(stream), dead)
+    reply[#reply + 1] = settle(stream, grace_ms, me)
   end
-  if redis.call('EXISTS', members(dead), claims(dead)) == 0 then
+  if redis.call('EXISTS', streams(dead), claims(dead)) == 0 then
     redis.call('ZREM', reaping, dead)
     redis.call('HDEL', frames, dead)
   end
@@ -34,9 +34,10 @@ if dead then
 end
 
 local due = redis.call('ZRANGEBYSCORE', grace, '-inf', now, 'LIMIT', 0, batch)
-for _, audience in ipairs(due) do
-  redis.call('ZREM', grace, audience)
-  reply[#reply + 1] = settle(audience, 0, me)
+for _, stream in ipairs(due) do
+  redis.call('ZREM', grace, stream)
+  reply[#reply + 1] = settle(stream, 0, me)
 end
 if #due == batch then reply[1] = 1 end
+tell_members()
 return reply

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renew a node's lease, and show it on its own channel that Redis still reaches it.
 -- ARGV[1]  node    ARGV[2]  lease in ms    ARGV[3]  offline grace in ms
--- Returns {epoch, claims, members}: how many edges it has claimed and audiences it has connections of; nothing if the
+-- Returns {epoch, claims, members}: how many edges it has claimed and streams it has connections of; nothing if the
 -- node was given up: it must come back under a new name, never be resurrected, since others may have told already that
 -- its users are gone.
 local node = ARGV[1]
@@ -13,12 +13,12 @@ if beat and now - beat > lease_ms / 2 then
   for _, other in ipairs(redis.call('ZRANGE', nodes, 0, -1)) do
     redis.call('ZADD', nodes, 'GT', digits(now + lease_ms), other)
   end
-  for _, audience in ipairs(redis.call('ZRANGE', grace, 0, -1)) do
-    redis.call('ZADD', grace, 'GT', digits(now + ARGV[3]), audience)
+  for _, stream in ipairs(redis.call('ZRANGE', grace, 0, -1)) do
+    redis.call('ZADD', grace, 'GT', digits(now + ARGV[3]), stream)
   end
 end
 redis.call('HSET', server, 'beat', digits(now))
 redis.call('ZADD', nodes, digits(now + ARGV[2]), node)
 local number = redis.call('HGET', frames, node) or '0'
-redis.call('PUBLISH', channel(node), 'h\t' .. number .. '\t' .. epoch .. '\t\n')
-return {epoch, redis.call('SCARD', claims(node)), redis.call('SCARD', members(node))}
+redis.call('PUBLISH', channel(node), 'h\t' .. number .. '\t' .. epoch .. '\t\t\n')
+return {epoch, redis.call('SCARD', claims(node)), redis.call('SCARD', streams(node))}

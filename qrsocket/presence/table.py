@@ -2,24 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, NamedTuple
 
-from qrsocket.audience import Audience, user_of
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position, parse_missed
 from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.streams import Stream, user_of
 
-# One call with 100 audiences takes Redis 0.9 ms (2.4 ms at worst); with 500 it took 13 ms.
+TRANSITIONS = ("epoch", "offsets", "history", "node", "presence/members", "presence/transition")
+# One call with 100 streams takes Redis 0.9 ms (2.4 ms at worst); with 500 it took 13 ms.
 REAP_BATCH = 100
-
-
-class Attach(Enum):
-    """What became of a node's word on its connections."""
-
-    OK = b"OK"
-    FENCED = b"FENCED"
-    LIMIT = b"LIMIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +24,7 @@ class Edge:
         attempt: 2 and more if it was another node's to tell, which was killed or cut off before it said it was done.
     """
 
-    audience: Audience
+    stream: Stream
     seq: int
     online: bool
     attempt: int = 1
@@ -40,7 +32,7 @@ class Edge:
     @property
     def id(self) -> str:
         """The same in each attempt, and of no other edge."""
-        return f"{user_of(self.audience)}:{self.seq}"
+        return f"{user_of(self.stream)}:{self.seq}"
 
     @property
     def kind(self) -> str:
@@ -65,19 +57,63 @@ class Known(NamedTuple):
 UNKNOWN = Known()
 
 
+class Count(NamedTuple):
+    """
+    How many subscriptions of a stream a node has.
+
+    Attributes:
+        here: That number.
+        most: On all nodes together; 0 for any number. A count that falls is never refused.
+        known: The edges of a user, as the node knows them.
+    """
+
+    stream: Stream
+    here: int
+    most: int = 0
+    known: Known = UNKNOWN
+
+
 @dataclass(frozen=True, slots=True)
 class Attached:
     """
+    A stream, as Redis has it now.
+
     Attributes:
-        known: The user's edges, as Redis has them. Only with OK, as are the others.
-        missed: What came since the position that was asked for; without one, the newest position and no messages.
+        top: Position of the newest message.
+        jobs_top: Position of the newest change in the jobs of whose stream it is.
+        known: The edges of the user whose stream it is.
         edge: To be told by this node.
     """
 
-    status: Attach
+    top: Position
+    jobs_top: Position
     known: Known = UNKNOWN
-    missed: Missed | None = None
     edge: Edge | None = None
+
+
+class Answer(NamedTuple):
+    """
+    Attributes:
+        attached: For each stream what it is now; None if its subscriptions are too many, and nothing has changed.
+        pages: For each position what came after it.
+    """
+
+    attached: list[Attached | None]
+    pages: list[Missed]
+
+
+class Members(NamedTuple):
+    """
+    Who has joined a topic.
+
+    Attributes:
+        version: Counts the changes.
+        is_certain: False shortly after Redis was restarted: not all nodes may have said yet who is there.
+    """
+
+    version: Position
+    is_certain: bool
+    users: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +122,12 @@ class Renewed:
     Attributes:
         epoch: Another one than before: Redis was restarted, and may have forgotten something.
         claims: How many edges Redis holds that this node is to tell.
-        members: How many audiences it holds that this node has connections of.
+        streams: How many streams it holds that this node has subscriptions of.
     """
 
     epoch: str
     claims: int
-    members: int
+    streams: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,27 +168,41 @@ def leave(keys: Keys, node: str) -> Call[None]:
 def attach(
     keys: Keys,
     node: str,
-    audience: Audience,
-    count: int,
+    counts: Sequence[Count],
+    since: Sequence[tuple[Stream, Position]] = (),
     *,
-    limit: int,
     grace: float,
-    known: Known = UNKNOWN,
-    since: Position | None = None,
-) -> Call[Attached]:
+) -> Call[Answer | None]:
     """
-    Describe that *node* now has *count* open connections of *audience*. To repeat it is harmless.
+    Describe how many subscriptions *node* has now; run, it returns None if the node was fenced. To repeat it is
+    harmless.
 
     Args:
-        limit: Most open connections of the audience on all nodes together. A count that falls is never refused.
-        grace: Seconds that a user may be gone before going offline is told.
-        since: Position of a client that comes back.
+        since: Streams and positions of clients that come back.
+        grace: Seconds that a user, or a member of a topic, may be gone before it is told.
     """
-    edges: list[Word] = [known.seq, _kind(known.online), known.told, _kind(known.told_online)]
-    position: list[Word] = ["", ""] if since is None else [since.epoch, since.offset]
-    args: list[Word] = [node, audience, count, limit, _ms(grace), *edges, *position]
-    script = _script(keys, "attach", "epoch", "stream", "presence/transition")
-    return script_call(script, [keys.base], args, _parse_attached)
+    words: list[Word] = [node, _ms(grace), len(counts)]
+    for stream, here, most, known in counts:
+        words += [stream, here, most, _known_words(known)]
+    for stream, position in since:
+        words += [stream, *position]
+    return script_call(_script(keys, "attach", *TRANSITIONS), [keys.base], words, _parse_answer)
+
+
+def members_of(keys: Keys, topic: str) -> Call[Members]:
+    """Describe the question who has joined *topic*."""
+
+    def parse(reply: list[Any]) -> Members:
+        epoch, version, is_uncertain, users = reply
+        position = Position(epoch.decode(), int(version))
+        return Members(position, not is_uncertain, frozenset(user.decode() for user in users))
+
+    return script_call(_script(keys, "members_of", *TRANSITIONS), [keys.base], [topic], parse)
+
+
+def count_of(keys: Keys, stream: Stream) -> Call[int]:
+    """Describe the question how many subscriptions of *stream* there are."""
+    return Call(("HVALS", keys.route(stream)), lambda reply: sum(map(int, reply)))
 
 
 def acknowledge(keys: Keys, node: str, edge: Edge, *, grace: float) -> Call[Edge | None]:
@@ -161,8 +211,8 @@ def acknowledge(keys: Keys, node: str, edge: Edge, *, grace: float) -> Call[Edge
     def parse(reply: list[Any]) -> Edge | None:
         return _parse_edge(reply[1]) if len(reply) > 1 else None
 
-    args: list[Word] = [node, edge.audience, edge.seq, edge.kind, _ms(grace)]
-    return script_call(_script(keys, "acknowledge", "epoch", "presence/transition"), [keys.base], args, parse)
+    args: list[Word] = [node, edge.stream, edge.seq, edge.kind, _ms(grace)]
+    return script_call(_script(keys, "acknowledge", *TRANSITIONS), [keys.base], args, parse)
 
 
 def reclaim(keys: Keys, node: str, edge: Edge, *, former: str, epoch: str) -> Call[bool]:
@@ -170,8 +220,8 @@ def reclaim(keys: Keys, node: str, edge: Edge, *, former: str, epoch: str) -> Ca
     Describe that *node* goes on with *edge*, which it had to tell under its *former* name in *epoch*; run, it returns
     False if another node has it by now, or has told it.
     """
-    args: list[Word] = [node, edge.audience, edge.seq, edge.kind, edge.attempt, former, epoch]
-    return script_call(_script(keys, "reclaim", "epoch", "presence/transition"), [keys.base], args, bool)
+    args: list[Word] = [node, edge.stream, edge.seq, edge.kind, edge.attempt, former, epoch]
+    return script_call(_script(keys, "reclaim", *TRANSITIONS), [keys.base], args, bool)
 
 
 def claims(keys: Keys, node: str) -> Call[tuple[Edge, ...]]:
@@ -181,20 +231,20 @@ def claims(keys: Keys, node: str) -> Call[tuple[Edge, ...]]:
 
 def reap(keys: Keys, node: str, *, grace: float, batch: int = REAP_BATCH) -> Call[Reaped]:
     """Describe one step of emptying dead nodes and of telling who has been gone for longer than *grace* seconds."""
-    script = _script(keys, "reap", "epoch", "presence/transition")
+    script = _script(keys, "reap", *TRANSITIONS)
     return script_call(script, [keys.base], [node, _ms(grace), batch], _parse_reaped)
 
 
-def online_of(keys: Keys, audiences: Sequence[Audience]) -> Call[set[Audience]]:
-    """Describe the question who of *audiences* has an open connection anywhere."""
+def online_of(keys: Keys, streams: Sequence[Stream]) -> Call[set[Stream]]:
+    """Describe the question who of *streams* has an open connection anywhere."""
 
-    def parse(reply: list[int]) -> set[Audience]:
-        return {audience for audience, is_online in zip(audiences, reply, strict=True) if is_online}
+    def parse(reply: list[int]) -> set[Stream]:
+        return {stream for stream, is_online in zip(streams, reply, strict=True) if is_online}
 
-    return script_call(_script(keys, "online"), [keys.base], list(audiences), parse)
+    return script_call(_script(keys, "online"), [keys.base], list(streams), parse)
 
 
-def everyone(keys: Keys) -> Call[set[Audience]]:
+def everyone(keys: Keys) -> Call[set[Stream]]:
     """Describe the reading of everyone who has an open connection. Reads it whole: for thousands, not for millions."""
     return script_call(_script(keys, "everyone"), [keys.base], [], lambda reply: {word.decode() for word in reply})
 
@@ -205,7 +255,7 @@ def live_nodes(keys: Keys) -> Call[list[str]]:
 
 
 def _script(keys: Keys, name: str, *prelude: str) -> Script:
-    return Script.load("qrsocket.presence", name, *prelude, base=keys.base)
+    return Script.load("qrsocket.presence", name, "keys", *prelude, base=keys.base)
 
 
 def _kind(online: bool) -> str:
@@ -224,13 +274,28 @@ def _parse_renewed(reply: list[Any]) -> Renewed | None:
     return Renewed(reply[0].decode(), reply[1], reply[2]) if reply else None
 
 
-def _parse_attached(reply: list[Any]) -> Attached:
-    status = Attach(reply[0])
-    if status is not Attach.OK:
-        return Attached(status)
-    _, (seq, online, told, told_online), page, *edge = reply
-    known = Known(int(seq), online == b"1", int(told), told_online == b"1")
-    return Attached(status, known, parse_missed(page), _parse_edge(edge[0]) if edge and edge[0] else None)
+def _known_words(known: Known) -> str:
+    if not known.seq:
+        return ""
+    return f"{known.seq} {_kind(known.online)} {known.told} {_kind(known.told_online)}"
+
+
+def _parse_answer(reply: list[Any]) -> Answer | None:
+    if reply[0] == b"FENCED":
+        return None
+    epoch = reply[1].decode()
+    attached = [_parse_attached(epoch, *answer) if answer else None for answer in reply[2]]
+    return Answer(attached, [parse_missed(epoch, page) for page in reply[3]])
+
+
+def _parse_attached(epoch: str, top: bytes, jobs_top: bytes, edge: Any = None, *last: bytes) -> Attached:
+    known = UNKNOWN
+    if last:
+        seq, online, told, told_online = last
+        known = Known(int(seq), online == b"1", int(told), told_online == b"1")
+    return Attached(
+        Position(epoch, int(top)), Position(epoch, int(jobs_top)), known, _parse_edge(edge) if edge else None
+    )
 
 
 def _parse_reaped(reply: list[Any]) -> Reaped:
@@ -238,5 +303,5 @@ def _parse_reaped(reply: list[Any]) -> Reaped:
 
 
 def _parse_edge(reply: list[Any]) -> Edge:
-    audience, seq, kind, attempt = reply
-    return Edge(audience.decode(), int(seq), kind == b"online", int(attempt))
+    stream, seq, kind, attempt = reply
+    return Edge(stream.decode(), int(seq), kind == b"online", int(attempt))

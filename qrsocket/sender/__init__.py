@@ -1,5 +1,6 @@
 """From whoever says `socket.send(...)` to Redis."""
 
-from qrsocket.sender.verbs import BlockingSocket, Socket
+from qrsocket.sender.asynchronous import Socket
+from qrsocket.sender.blocking import BlockingSocket
 
 __all__ = ["BlockingSocket", "Socket"]

@@ -8,11 +8,11 @@ from itertools import count
 from typing import NamedTuple
 from uuid import uuid4
 
-from qrsocket.audience import Audience
 from qrsocket.context import TaskRun
 from qrsocket.fanout.publish import REMEMBER
 from qrsocket.keys import fit
 from qrsocket.message import Message
+from qrsocket.streams import Stream
 
 MAX_ID_BYTES = 200
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
@@ -26,18 +26,18 @@ class Named(NamedTuple):
         id: What the caller is told.
         wire_id: What Redis and the nodes know it by. Those of callers, of tasks and our own differ in their first
             characters, so that none is ever taken for another.
-        audiences: In an order that the same ones always have where the message may be sent again, since they go in
+        streams: In an order that the same ones always have where the message may be sent again, since they go in
             batches, each under an id of its own.
         remember: Seconds in which the message is the same when it is sent again.
     """
 
     id: str
     wire_id: str
-    audiences: Sequence[Audience]
+    streams: Sequence[Stream]
     remember: float
 
 
-def name(message: Message, audiences: Sequence[Audience], given: str | None, task_run: TaskRun | None) -> Named:
+def name(message: Message, streams: Sequence[Stream], given: str | None, task_run: TaskRun | None) -> Named:
     """
     Name a message by the id that was *given* for it, by its place in the *task_run* that sends it, or anew.
 
@@ -47,17 +47,17 @@ def name(message: Message, audiences: Sequence[Audience], given: str | None, tas
     remember = REMEMBER if task_run is None else max(task_run.remember, REMEMBER)
     if given is not None:
         _check(given)
-        audiences = sorted(audiences)
+        streams = sorted(streams)
         # With a digest of whom it is for: the same words to someone else are another message.
-        return Named(given, f"={given}:{_digest(audiences)}", audiences, remember)
+        return Named(given, f"={given}:{_digest(streams)}", streams, remember)
     if task_run is not None:
-        audiences = sorted(audiences)
+        streams = sorted(streams)
         # The number alone would lose messages: a task that is run again, and takes another path since the world has
         # changed, sends as its n-th what it has not sent before. By the digest that is another message.
-        id = f"{fit(task_run.task_id)}:{next(task_run.numbers)}:{_digest(audiences, message)}"
-        return Named(id, id, audiences, remember)
+        id = f"{fit(task_run.task_id)}:{next(task_run.numbers)}:{_digest(streams, message)}"
+        return Named(id, id, streams, remember)
     id = next(_new_ids)
-    return Named(id, id, audiences, remember)
+    return Named(id, id, streams, remember)
 
 
 def _check(given: str) -> None:
@@ -72,10 +72,10 @@ def _check(given: str) -> None:
         )
 
 
-def _digest(audiences: Sequence[Audience], message: Message | None = None) -> str:
-    digest = blake2b("\t".join(audiences).encode(), digest_size=8)
+def _digest(streams: Sequence[Stream], message: Message | None = None) -> str:
+    digest = blake2b("\t".join(streams).encode(), digest_size=8)
     if message is not None:
-        digest.update(f"\n{message.kind}\n".encode())
+        digest.update(f"\n{message.kind} {message.options.to_words()}\n".encode())
         digest.update(message.payload)
     return digest.hexdigest()
 

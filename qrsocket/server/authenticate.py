@@ -1,23 +1,31 @@
 """What the application answers when it is asked who somebody is."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from qrsocket.audience import UserLike, user_id
+from qrsocket.errors import TokenExpired
+from qrsocket.users import User, UserLike, user_id
 
 
-def user_of(answer: Any) -> str | None:
+def user_in(answer: Any) -> User | None:
     """
-    Return the id of the user that a handler returned; None means anonymous.
+    Return the user that a handler returned; None means anonymous.
 
     Args:
-        answer: Anything with an `id`, a mapping with `"id"`, the id itself, or None.
+        answer: Anything with an `id`, a mapping with `"id"`, the id itself, or None. With `expires_at`, if it has one.
 
     Raises:
         InvalidUserId: It is none of these.
+        TokenExpired: It was one until a while ago.
     """
     if answer is None:
         return None
     if isinstance(answer, Mapping) and "id" in answer:
-        answer = answer["id"]
-    return user_id(cast(UserLike, answer))
+        user = User(user_id(answer["id"]), answer.get("expires_at"))
+    else:
+        expires_at = getattr(answer, "expires_at", None) if isinstance(answer, User) else None
+        user = User(user_id(cast(UserLike, answer)), expires_at)
+    if user.expires is not None and user.expires <= time.time():
+        raise TokenExpired
+    return user

@@ -9,7 +9,9 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-PATH = Path(__file__).parent.parent / "browser" / "client.js"
+BROWSER = Path(__file__).parent.parent / "browser"
+# A wheel has both. A checkout has the source alone, which can never be out of date.
+PATH = next(path for path in (BROWSER / "client.min.js", BROWSER / "client.js") if path.exists())
 
 
 @dataclass(frozen=True, slots=True)

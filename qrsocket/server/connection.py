@@ -3,17 +3,19 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from qrsocket.audience import Audience
 from qrsocket.errors import CloseCode
-from qrsocket.message import Close, Kind
+from qrsocket.message import ORDERS, Close, Kind, Message
 from qrsocket.position import Entry, Position
 from qrsocket.server.limits import abort_if_unread
+from qrsocket.server.subscription import Subscription
 from qrsocket.server.wire import Event, Wire
 from qrsocket.settings import Settings
+from qrsocket.streams import Stream, of_connection, of_user, topic_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +28,27 @@ class Connection:
     Attributes:
         id: Unique in the whole cluster.
         wire: The protocol that its client speaks.
-        audience: The user that it belongs to, or itself if it has none.
-        position: Of the last message that was offered to it, unless it is live; None until it has a place in Redis.
-        since: Where it began: what was sent before is of no concern to it but as a message.
+        user: Id of the user that it belongs to, once there is one.
+        former: Id of the connection that its client has had before, as the client says.
+        subscriptions: By their streams.
+        on_order: Gets the orders to join topics and to leave them.
         transport: The server's, once it is open, if it can be known.
         closing: Code and reason once it is to be closed, by us or by the client.
     """
 
-    def __init__(self, id: str, websocket: WebSocket, wire: Wire, audience: Audience, settings: Settings) -> None:
-        self.id, self.websocket, self.wire, self.audience = id, websocket, wire, audience
-        self.position: Position | None = None
-        self.since: Position | None = None
+    def __init__(self, id: str, websocket: WebSocket, wire: Wire, user: str | None, settings: Settings) -> None:
+        self.id, self.websocket, self.wire, self.user = id, websocket, wire, user
+        self.former = ""
+        self.own_stream = of_connection(id)
+        self.subscriptions: dict[Stream, Subscription] = {}
+        self.on_order: Callable[[Message], None] = lambda _order: None
         self.transport: Any = None
         self.closing: tuple[int, str] | None = None
         self._settings = settings
         self._waiting: deque[Event] = deque()
         self._waiting_bytes = 0
         self._newest: dict[str, Event] = {}
+        self._newest_bytes = 0
         self._writing_since: float | None = None
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
@@ -63,31 +69,68 @@ class Connection:
             self._waiting.clear()
             self.close(CloseCode.SLOW_CONSUMER, "too slow to read what is sent")
 
-    def offer_entry(self, entry: Entry) -> None:
+    def offer_entry(self, subscription: Subscription, entry: Entry) -> None:
         """
         Queue a message that was kept. They come by the page, each when the one before was written, whatever the limits.
 
-        An order to close is for those that were here when it was given. Offsets begin with the clock, so that one of
-        another epoch compares as well.
+        An order is for those that were here when it was given. Offsets begin with the clock, so that one of another
+        epoch compares as well.
         """
-        if entry.message.kind is Kind.CLOSE:
-            if self.since is None or entry.offset > self.since.offset:
-                self.obey(Close.from_payload(entry.message.payload))
+        if not self.is_meant(entry.message):
+            return
+        if entry.message.kind in ORDERS:
+            if subscription.since is None or entry.offset > subscription.since.offset:
+                self.obey(entry.message)
         elif self.closing is None:
-            self._queue(self.wire.message(entry.offset, entry.message))
+            stream = subscription.stream
+            self._queue(self.wire.message(entry.message, self.shown(stream, entry.offset), topic_of(stream)))
+
+    @property
+    def stream(self) -> Stream:
+        """What is sent to it by name: to its user, or to itself if it has none."""
+        return self.own_stream if self.user is None else of_user(self.user)
+
+    def shown(self, stream: Stream, offset: int | None) -> int | None:
+        """
+        Return the offset as its client is shown it, who counts one stream besides the topics. What was sent to the
+        connection alone, once there is a user, is not counted.
+        """
+        return None if stream == self.own_stream and self.user is not None else offset
+
+    def is_meant(self, message: Message) -> bool:
+        """Whether it is to get *message*, or is left out."""
+        _, but, user = message.options
+        if but:
+            return but not in (self.id, self.former) or user != (self.user or "")
+        return user in ("", self.user)
 
     def offer_newest(self, of: str, event: Event) -> None:
-        """Queue an event of which only the newest *of* its kind counts. It goes when nothing else waits."""
+        """
+        Queue an event of which only the newest *of* its kind counts. It goes when nothing else waits. Of more kinds
+        than may wait the oldest is dropped: nobody is promised any of them.
+        """
         if self.closing is None:
+            before = self._newest.get(of)
+            self._newest_bytes += event[1] - (0 if before is None else before[1])
             self._newest[of] = event
+            while self._newest_bytes > self._settings.max_queued_bytes:
+                self._forget_newest(next(iter(self._newest)))
             self._changed.set()
 
     def drop_newest(self, of: str | None = None) -> None:
         """Drop what waits *of* this kind, or of all, since what is offered next is newer."""
-        if of is None:
-            self._newest.clear()
-        else:
-            self._newest.pop(of, None)
+        for name in tuple(self._newest) if of is None else (of,):
+            self._forget_newest(name)
+
+    def drop_newest_of(self, stream: Stream) -> None:
+        """Drop what waits of a stream that it is not subscribed to any more."""
+        for name in [name for name in self._newest if name.startswith(f"{stream} ")]:
+            self._forget_newest(name)
+
+    def _forget_newest(self, of: str) -> Event | None:
+        event = self._newest.pop(of, None)
+        self._newest_bytes -= 0 if event is None else event[1]
+        return event
 
     @property
     def has_room(self) -> bool:
@@ -109,15 +152,37 @@ class Connection:
         self.offer(event)
         return event[1]
 
-    def tell_ready(self, **fields: object) -> None:
-        """Tell the client that it has its place, whatever the limits: what its jobs are may be long."""
-        event = self.wire.control("ready", fields)
-        if event is not None and self.closing is None:
-            self._queue(event)
+    def tell_error(self, text: str, request: str | None) -> None:
+        # Half a surrogate pair, which no UTF-8 can hold, is shown as a question mark.
+        self.offer(self.wire.error(text.encode("utf-8", "replace").decode(), request))
 
-    def obey(self, order: Close) -> None:
-        if order.connection in ("", self.id):
-            self.close(order.code, order.reason)
+    def tell_place(self, name: str, **fields: object) -> int:
+        """
+        Tell the client that it has its place, whatever the limits, since its jobs, and members of a topic, may be many.
+        Returns the bytes.
+        """
+        event = self.wire.control(name, fields)
+        if event is None or self.closing is not None:
+            return 0
+        self._queue(event)
+        return event[1]
+
+    def tell_gap(self, stream: Stream, position: Position) -> bool:
+        """
+        Tell the client that messages before *position* are missing. Returns False if its protocol has no words for
+        that. What is sent to the connection alone, once there is a user, is not counted, and nothing need be told.
+        """
+        topic = topic_of(stream)
+        if topic is not None:
+            return self.tell("gap", topic=topic, **position._asdict()) > 0
+        return stream != self.stream or self.tell("gap", **position._asdict()) > 0
+
+    def obey(self, order: Message) -> None:
+        if order.kind is Kind.CLOSE:
+            close = Close.from_payload(order.payload)
+            self.close(close.code, close.reason)
+        elif self.closing is None:
+            self.on_order(order)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close it, after what is waiting has been written. Only the first code counts."""
@@ -140,8 +205,9 @@ class Connection:
             while self._waiting or self.closing is None:
                 if not self._waiting:
                     if self._newest:
-                        event, _ = self._newest.pop(next(iter(self._newest)))
-                        await self._send(event)
+                        newest = self._forget_newest(next(iter(self._newest)))
+                        if newest is not None:
+                            await self._send(newest[0])
                         continue
                     self._changed.clear()
                     await self._changed.wait()

@@ -110,8 +110,10 @@ class Endpoint:
         """
         id = str(uuid4())
         call = partial(self._task.apply_async, kwargs=arguments, task_id=id)
+        context = current()
+        works_for = replace(context, user=user, connection=context.connection or context.claimed)
         try:
-            with running_for(replace(current(), user=user)), anyio.fail_after(self._timeout):
+            with running_for(works_for), anyio.fail_after(self._timeout):
                 await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._turns)
         except Exception as error:  # kombu's, which a web process need not have
             logger.error("job not queued", extra={"task": self._task.name, "cause": type(error).__name__})

@@ -11,11 +11,13 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.context import Context, current, running_for
-from qrsocket.errors import InvalidUserId, SocketError
-from qrsocket.server.authenticate import user_of
+from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
+from qrsocket.server.authenticate import user_in
+from qrsocket.server.exchange import Arrival
 from qrsocket.server.limits import mark_refused
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
+from qrsocket.users import User
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ async def shake_hands(
     *,
     with_origin: bool = True,
     subprotocols: Subprotocols | None = None,
-) -> str | None:
+    arrival: Arrival | None = None,
+) -> User | None:
     """
     Check the origin and ask *on_connect*, unless an ASGI middleware or a dependency has said already who it is.
 
@@ -68,17 +71,20 @@ async def shake_hands(
         connection: A WebSocket that is not accepted yet, or a request for the jobs of who sends it.
         with_origin: The origin is to be checked: browsers need not say it where nothing is changed.
         subprotocols: What a WebSocket's client offers, of which *on_connect* may choose one.
+        arrival: Gets what *on_connect* wants done with the connection.
 
     Returns:
-        The user's id; None if it is not known yet.
+        The user; None if it is not known yet.
 
     Raises:
         HTTPException: The connection is refused.
+        TokenExpired: The user is known, and was authenticated for too short a time.
     """
     if with_origin:
         _check_origin(connection, settings)
-    if on_connect is None or current().user is not None:
-        return current().user
+    known = current().user
+    if on_connect is None or known is not None:
+        return None if known is None else User(known)
     # As a Request, FastAPI's security classes (OAuth2PasswordBearer, APIKeyCookie …) read it as they read any other.
     request = Request({**connection.scope, "type": "http", "method": "GET"})
     scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")
@@ -91,13 +97,14 @@ async def shake_hands(
         "token": credentials.strip() if scheme.lower() == "bearer" else None,
         "subprotocols": Subprotocols() if subprotocols is None else subprotocols,
     }
-    with running_for(Context()):
+    arrival = Arrival() if arrival is None else arrival
+    with running_for(Context(here=arrival)):
         try:
             async with asyncio.timeout(settings.handler_timeout):
-                user = user_of(await on_connect(values, request))
+                user = user_in(await on_connect(values, request))
         except TimeoutError:
             raise HTTPException(503, "on_connect took too long") from None
-        marked = current().user  # by `await authenticated(user)`
+        marked = user_in(arrival.user)  # by `await authenticated(user)`
     if user is not None and marked is not None and user != marked:
         raise HTTPException(403, "on_connect named two users")
     return user or marked
@@ -122,6 +129,8 @@ def refusal(error: Exception) -> JSONResponse:
     match error:
         case HTTPException():  # FastAPI's is one of these
             return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        case InvalidToken():
+            return JSONResponse({"detail": error.message}, 401, {"WWW-Authenticate": "Bearer"})
         case SocketError():
             return JSONResponse({"detail": str(error.message)}, 403)
         case WebSocketException():

@@ -7,16 +7,16 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from qrsocket import audience
 from qrsocket.context import Context, running_for
 from qrsocket.presence.table import Edge
-from qrsocket.server.inbound import raise_if_ending
+from qrsocket.server.failing import raise_if_ending
 from qrsocket.server.parameters import Function, Kind
+from qrsocket.streams import user_of
 
 logger = logging.getLogger(__name__)
 
 # Fewer than the 40 threads that anyio runs at once, so that `def` hooks leave some to message handlers.
-HOOKS_AT_ONCE = 20
+HOOKS_AT_ONCE, LEAVING_AT_ONCE = 20, 10
 
 PARAMETERS = frozenset({"user_id", "event_id", "attempt"})
 ON_ONLINE = Kind("on_online", PARAMETERS, has_connection=False)
@@ -27,6 +27,7 @@ class Hooks:
     """
     Attributes:
         online, offline: Of every router of the application; each runs for every edge.
+        leaving: Held by each `on_leave` that runs: not the turns of the others, who would wait for thousands of them.
     """
 
     def __init__(self, timeout: float, app: Any = None) -> None:
@@ -38,7 +39,7 @@ class Hooks:
         self.offline: list[Function] = []
         self._timeout = timeout
         self._nobody = HTTPConnection({"type": "http", "app": app, "path": "", "query_string": b"", "headers": []})
-        self._at_once = asyncio.Semaphore(HOOKS_AT_ONCE)
+        self._at_once, self.leaving = asyncio.Semaphore(HOOKS_AT_ONCE), asyncio.Semaphore(LEAVING_AT_ONCE)
 
     def add(self, online: Iterable[Function], offline: Iterable[Function]) -> None:
         """Add a router's hooks, each once: a router may be included in several places."""
@@ -61,7 +62,7 @@ class Hooks:
         return True
 
     async def _run_one(self, hook: Function, edge: Edge) -> None:
-        user = audience.user_of(edge.audience)
+        user = user_of(edge.stream)
         try:
             with running_for(Context(user=user)):
                 async with asyncio.timeout(self._timeout):

@@ -1,161 +1,210 @@
 """
-The connections open in this process, by audience, and how far each is in what is sent to them.
+The connections open in this process, what each is subscribed to, and how far it is in that.
 
-Whoever is up to date is *live*: messages go to it as they come. Whoever is *behind*, since it has just come or since
-this node did not hear a message, reads from the streams until it is level. Knows nothing of Redis.
+A subscription that is up to date is *live*: messages go to it as they come. One that is *behind*, since it has just
+begun or since this node did not hear a message, reads from the stream until it is level. Knows nothing of Redis.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
-from qrsocket.audience import Audience, of_connection
 from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import Close, Kind, Message
+from qrsocket.message import Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
-from qrsocket.server.wire import Event, Wire
-
-# Of these nothing is kept in the streams.
-NOT_KEPT = (Kind.PROGRESS, Kind.CHUNK)
-
-
-class Feed:
-    """
-    The connections of one audience.
-
-    Attributes:
-        position: Of the newest message that this node has heard of; None if it knows nothing yet.
-    """
-
-    __slots__ = ("behind", "live", "position")
-
-    def __init__(self) -> None:
-        self.position: Position | None = None
-        self.live: dict[str, Connection] = {}
-        self.behind: dict[str, Connection] = {}
-
-    def __len__(self) -> int:
-        return len(self.live) + len(self.behind)
+from qrsocket.server.offering import offer, offer_uncounted
+from qrsocket.server.states import States
+from qrsocket.server.subscription import Feed, Subscription
+from qrsocket.streams import Stream, of_member, topic_of
 
 
 class Hub:
-    def __init__(self, on_behind: Callable[[Connection], None]) -> None:
+    """
+    Attributes:
+        states: Of jobs and members, which are told and not kept.
+    """
+
+    def __init__(
+        self,
+        on_behind: Callable[[Subscription], None],
+        on_stale: Callable[[Stream], None],
+        on_members: Callable[[], None],
+    ) -> None:
         """
         Args:
-            on_behind: Gets a connection that is to read what it missed, for `take_page`; must not block.
+            on_behind: Gets a subscription that is to read what it missed, for `take_page`; must not block.
+            on_stale, on_members: See `States`.
         """
         self._on_behind = on_behind
-        self._feeds: dict[Audience, Feed] = {}
-        # What was sent to a connection before it had a user may still be on its way when it has one.
-        self._by_own_audience: dict[Audience, Connection] = {}
+        self._connections: dict[str, Connection] = {}
+        self._feeds: dict[Stream, Feed] = {}
+        self.states = States(self._feeds, on_stale, on_members)
+        self._parts: Counter[Stream] = Counter()  # of users in topics that tell who has joined
+
+    # Connections and their subscriptions
 
     def add(self, connection: Connection) -> None:
-        """Count *connection* among those of its audience. It receives nothing before `begin`."""
-        self._by_own_audience[of_connection(connection.id)] = connection
-        self._feeds.setdefault(connection.audience, Feed()).behind[connection.id] = connection
+        self._connections[connection.id] = connection
 
-    def begin(self, connection: Connection, page: Missed) -> None:
-        """Let *connection* receive what it has missed, and then what is sent."""
-        feed = self._feeds.get(connection.audience)
-        if feed is None or connection.id not in feed.behind:
-            return  # it has gone again
-        connection.since = page.top
-        self._read(feed, connection, page)
+    def remove(self, connection: Connection) -> tuple[Stream, ...]:
+        """Forget *connection*. Returns the streams that it was subscribed to; if it is not known, none."""
+        self._connections.pop(connection.id, None)
+        return tuple(
+            stream for name in tuple(connection.subscriptions) for stream in self.unsubscribe(connection, name)
+        )
 
-    def move(self, connection: Connection, audience: Audience) -> None:
-        """Make *connection* one of *audience*; it still receives what is sent to itself."""
-        self.remove(connection)
-        connection.audience, connection.position = audience, None
-        self.add(connection)
+    def subscribe(self, connection: Connection, stream: Stream, *, members: bool = False) -> Subscription:
+        """
+        Subscribe *connection* to *stream*. It receives nothing of it before `begin`.
 
-    def remove(self, connection: Connection) -> None:
-        """Forget *connection*; if it is not known, nothing happens."""
-        self._by_own_audience.pop(of_connection(connection.id), None)
-        feed = self._feeds.get(connection.audience)
-        if feed is not None:
-            feed.live.pop(connection.id, None)
-            feed.behind.pop(connection.id, None)
-            if not feed:
-                del self._feeds[connection.audience]
+        Args:
+            members: It is the stream of a topic whose members are told.
+        """
+        subscription = connection.subscriptions[stream] = Subscription(connection, stream)
+        self._feeds.setdefault(stream, Feed()).behind[connection.id] = subscription
+        self.states.begin(stream, members=members)
+        self.add_member(subscription)
+        return subscription
 
-    def count(self, audience: Audience) -> int:
-        return len(self._feeds.get(audience, ()))
+    def add_member(self, subscription: Subscription) -> Stream | None:
+        """Count the user, once there is one, as a member of the topic; return the stream of that, if it is new."""
+        topic, user = topic_of(subscription.stream), subscription.connection.user
+        if topic is None or user is None or self.states.members(topic) is None or subscription.member:
+            return None
+        subscription.member = of_member(topic, user)
+        self._parts[subscription.member] += 1
+        return subscription.member
+
+    def unsubscribe(self, connection: Connection, stream: Stream) -> tuple[Stream, ...]:
+        """End a subscription. Returns the streams that this node has fewer subscriptions of."""
+        subscription = connection.subscriptions.pop(stream, None)
+        if subscription is None:
+            return ()
+        feed = self._feeds[stream]
+        feed.live.pop(connection.id, None)
+        feed.behind.pop(connection.id, None)
+        if not feed:
+            del self._feeds[stream]
+            self.states.end(stream)
+        if subscription.member is None:
+            return (stream,)
+        self._parts[subscription.member] -= 1
+        if not self._parts[subscription.member]:
+            del self._parts[subscription.member]
+        return (stream, subscription.member)
+
+    def count(self, stream: Stream) -> int:
+        return self._parts.get(stream) or len(self._feeds.get(stream, ()))
 
     def __len__(self) -> int:
         """Return how many connections are open."""
-        return len(self._by_own_audience)
-
-    @property
-    def audiences(self) -> tuple[Audience, ...]:
-        return tuple(self._feeds)
-
-    def deliver(self, frame: Frame) -> None:
-        """Offer a frame to every open connection of its recipients."""
-        message = Message(frame.kind, frame.payload)
-        for audience, offset in frame.recipients:
-            feed = self._feeds.get(audience)
-            if feed is not None and frame.kind in NOT_KEPT:
-                # Who is behind learns of newer things later. What a job writes is read again where a piece is missing.
-                _offer_newest(tuple(feed.live.values()), message, frame.message_id)
-            elif feed is not None:
-                if frame.kind is Kind.JOB:
-                    for connection in feed.live.values():
-                        connection.drop_newest(frame.message_id)
-                self._next(feed, Position(frame.epoch, offset), message)
-            elif own := self._by_own_audience.get(audience):
-                _offer((own,), None, message)
-
-    def heard(self, audience: Audience, position: Position) -> None:
-        """Learn that there is a message at *position*. Those who have not had it are behind."""
-        feed = self._feeds.get(audience)
-        if feed is not None:
-            self._heard(feed, position)
-
-    def heard_of(self, audience: Audience) -> Position | None:
-        """Return the position of the newest message that this node has heard of."""
-        feed = self._feeds.get(audience)
-        return None if feed is None else feed.position
-
-    def take_page(self, connection: Connection, page: Missed, heard: Position | None) -> None:
-        """
-        Offer a page of what *connection* has missed since its position; it is live if that is all.
-
-        Args:
-            heard: What this node had heard of before the page was read. If the stream ends before it, a forged or
-                broken frame said it, and the connection would read in vain for ever.
-        """
-        feed, before = self._feeds.get(connection.audience), connection.position
-        if feed is None or connection.id not in feed.behind or before is None:
-            return
-        if feed.position == heard and heard is not None and page.top < heard and page.top.epoch == heard.epoch:
-            feed.position = page.top
-        is_told = page.is_whole or connection.tell("gap", **page.start._asdict())
-        if not is_told and page.top.epoch == before.epoch:
-            # With another epoch nothing need be missing, and everybody would come back at once.
-            connection.close(CloseCode.POSITION_LOST, "messages were lost")
-        self._read(feed, connection, page)
-
-    def is_behind(self, connection: Connection) -> bool:
-        feed = self._feeds.get(connection.audience)
-        is_known = feed is not None and connection.id in feed.behind
-        return is_known and connection.closing is None and connection.position is not None
+        return len(self._connections)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        return tuple(self._by_own_audience.values())
+        return tuple(self._connections.values())
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """All that this node has subscriptions of."""
+        return (*self._feeds, *self._parts)
+
+    @property
+    def counted(self) -> tuple[Stream, ...]:
+        """All that this node may have missed something of."""
+        return (*self._feeds, *self.states.counted)
 
     def close_all(self, code: int, reason: str) -> None:
         for connection in self.connections:
             connection.close(code, reason)
 
-    def _next(self, feed: Feed, position: Position, message: Message) -> None:
+    # Messages
+
+    def begin(self, subscription: Subscription, page: Missed) -> None:
+        """Let it receive what it has missed, and then what is sent."""
+        feed = self._feeds.get(subscription.stream)
+        if feed is None or feed.behind.get(subscription.connection.id) is not subscription:
+            return  # it has gone again
+        subscription.since = page.top
+        self._read(feed, subscription, page)
+
+    def deliver(self, frame: Frame) -> None:
+        """Offer what is in a frame to every subscription of its recipients."""
+        kind = frame.message.kind
+        for stream, offset in frame.recipients:
+            if kind is Kind.JOB and offset is not None:
+                self.states.tell_job(stream, Position(frame.epoch, offset), frame)
+            elif kind is Kind.MEMBERS and offset is not None:
+                self.states.change_members(stream, Position(frame.epoch, offset), frame.message)
+            elif feed := self._feeds.get(stream):
+                if offset is None:
+                    offer_uncounted(feed.begun, stream, frame.message, frame.message_id)
+                else:
+                    self._next(feed, stream, Position(frame.epoch, offset), frame.message)
+
+    def heard(self, stream: Stream, position: Position) -> None:
+        """Learn that there is a message, or a change, at *position*. Those who have not had it are behind."""
+        if feed := self._feeds.get(stream):
+            self._heard(feed, position)
+        else:
+            self.states.compare(stream, position)
+
+    def heard_of(self, stream: Stream) -> Position | None:
+        """Return the position of the newest message that this node has heard of."""
+        feed = self._feeds.get(stream)
+        return None if feed is None else feed.position
+
+    def position_of(self, subscription: Subscription) -> Position | None:
+        """Return the position of the last message that was offered to it."""
+        feed = self._feeds.get(subscription.stream)
+        is_live = feed is not None and feed.live.get(subscription.connection.id) is subscription
+        return feed.position if feed is not None and is_live else subscription.position
+
+    def take_page(self, subscription: Subscription, page: Missed, heard: Position | None) -> None:
+        """
+        Offer a page of what was missed since its position; it is live if that is all.
+
+        Args:
+            heard: What this node had heard of before the page was read. If the stream ends before it, a forged or
+                broken frame said it, and the subscription would read in vain for ever.
+        """
+        feed, before = self._feeds.get(subscription.stream), subscription.position
+        if feed is None or not self.is_behind(subscription) or before is None:
+            return
+        if feed.position == heard and heard is not None and page.top < heard and page.top.epoch == heard.epoch:
+            feed.position = page.top
+        connection = subscription.connection
+        is_told = page.is_whole or connection.tell_gap(subscription.stream, page.start)
+        if not is_told and page.top.epoch == before.epoch:
+            # With another epoch nothing need be missing, and everybody would come back at once.
+            connection.close(CloseCode.POSITION_LOST, "messages were lost")
+        self._read(feed, subscription, page)
+
+    def is_behind(self, subscription: Subscription) -> bool:
+        connection, feed = subscription.connection, self._feeds.get(subscription.stream)
+        is_known = feed is not None and feed.behind.get(connection.id) is subscription
+        return is_known and connection.closing is None and subscription.position is not None
+
+    def _next(self, feed: Feed, stream: Stream, position: Position, message: Message) -> None:
         before = feed.position
         if before is None or before.epoch != position.epoch or before.offset + 1 != position.offset:
             self._heard(feed, position)  # or it is an old one, which was read from the stream meanwhile
             return
         feed.position = position
-        # Copied: offering may close a connection, and its end removes it.
-        _offer(tuple(feed.live.values()), position.offset, message)
+        # Copied: offering may close a connection, and its end removes its subscriptions.
+        offer(tuple(feed.live.values()), stream, position.offset, message)
+        if message.kind in (Kind.CLOSE, Kind.LEAVE):
+            self._obey_at_once(feed, message)
+
+    def _obey_at_once(self, feed: Feed, order: Message) -> None:
+        """
+        Have those that are behind obey an order that ends something, and once more when they have read so far: a client
+        that reads slowly would stay in a topic, or signed in, for as long as it likes.
+        """
+        for subscription in tuple(feed.behind.values()):
+            if subscription.position is not None and subscription.connection.is_meant(order):
+                subscription.connection.obey(order)
 
     def _heard(self, feed: Feed, position: Position) -> None:
         before = feed.position
@@ -164,41 +213,18 @@ class Hub:
         feed.position = position
         fallen, feed.live = feed.live, {}
         feed.behind |= fallen
-        for connection in fallen.values():
-            connection.position = before
-            connection.drop_newest()
-            self._on_behind(connection)
+        for subscription in fallen.values():
+            subscription.position = before
+            self._on_behind(subscription)
 
-    def _read(self, feed: Feed, connection: Connection, page: Missed) -> None:
+    def _read(self, feed: Feed, subscription: Subscription, page: Missed) -> None:
+        connection = subscription.connection
         for entry in page.entries:
-            connection.offer_entry(entry)
-        connection.position = page.reached
+            connection.offer_entry(subscription, entry)
+        subscription.position = page.reached
         self._heard(feed, page.top)
-        if connection.position == feed.position and connection.has_room:
-            del feed.behind[connection.id]
-            feed.live[connection.id] = connection
+        if subscription.position == feed.position and connection.has_room:
+            if feed.behind.pop(connection.id, None) is subscription:
+                feed.live[connection.id] = subscription
         else:
-            self._on_behind(connection)
-
-
-def _offer(connections: tuple[Connection, ...], offset: int | None, message: Message) -> None:
-    if message.kind is Kind.CLOSE:
-        order = Close.from_payload(message.payload)
-        for connection in connections:
-            connection.obey(order)
-        return
-    events: dict[Wire, Event] = {}
-    for connection in connections:
-        event = events.get(connection.wire)
-        if event is None:
-            event = events[connection.wire] = connection.wire.message(offset, message)
-        connection.offer(event)
-
-
-def _offer_newest(connections: tuple[Connection, ...], message: Message, job: str) -> None:
-    for connection in connections:
-        event = connection.wire.message(None, message)
-        if message.kind is Kind.PROGRESS:
-            connection.offer_newest(job, event)
-        elif connection.has_room:
-            connection.offer(event)
+            self._on_behind(subscription)

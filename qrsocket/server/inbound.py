@@ -1,7 +1,5 @@
 """A message from a client: decoded, validated, handled in time, and answered with an error if that fails."""
 
-import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,18 +7,16 @@ from inspect import Parameter
 from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
-from starlette.exceptions import HTTPException, WebSocketException
 from starlette.websockets import WebSocket
 
-from qrsocket.audience import User
-from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
+from qrsocket.errors import SocketError
 from qrsocket.message import decode_json
+from qrsocket.server.failing import within
 from qrsocket.server.inbox import Inbox
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.server.parsing import Parsing
 from qrsocket.settings import Settings
-
-logger = logging.getLogger(__name__)
+from qrsocket.users import User
 
 MessageType: TypeAlias = Literal["json", "string", "text", "binary"]
 MOST_ERRORS_READ, MOST_ERRORS_TOLD, MOST_OF_A_KEY = 100, 5, 100
@@ -96,15 +92,7 @@ class MessageHandler:
             "request_id": request_id,
             "request": SocketRequest(data, user, connection, request_id),
         }
-        timeout = self._timeout or settings.handler_timeout
-        deadline = asyncio.timeout(timeout)
-        try:
-            async with deadline:
-                return await self.function(values, websocket)
-        except TimeoutError:
-            if deadline.expired():
-                raise HandlerTimeout(timeout) from None
-            raise
+        return await within(self._timeout or settings.handler_timeout, self.function(values, websocket))
 
     def _decode(self, payload: str | bytes, max_depth: int) -> Any:
         value = decode_json(payload, max_depth=max_depth) if self.type == "json" else payload
@@ -115,37 +103,6 @@ class MessageHandler:
             return (self._adapter.validate_json if self.type == "json" else self._adapter.validate_python)(payload)
         except ValidationError as error:
             raise SocketError(_what_is_wrong(error)) from None  # the cause quotes the payload
-
-
-def raise_if_ending(error: BaseException) -> None:
-    """Raise *error* again if it ends this task or the process: not if only what it waited for was cancelled."""
-    task = asyncio.current_task()
-    if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
-        raise error
-
-
-def is_for_client(error: BaseException) -> bool:
-    """Whether *error* is about what the client sent, and not a failure of ours."""
-    if isinstance(error, HTTPException):
-        return error.status_code < 500
-    return isinstance(error, SocketError | WebSocketException | InvalidJson | InvalidUserId | NotAuthenticated)
-
-
-def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
-    """Return what the client is told. What was not raised for it is logged with its traceback, and not told."""
-    match error:
-        case SocketError():
-            return str(error.message)
-        case HTTPException():  # FastAPI's is one of these
-            return str(error.detail)
-        case WebSocketException():
-            return error.reason or "Refused"
-        case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
-            return str(error)
-        case _:
-            logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
-            text = f"Internal error ({request_id})"
-            return f"{text}: {type(error).__name__}: {error}" if debug else text
 
 
 def _what_is_wrong(error: ValidationError) -> str:

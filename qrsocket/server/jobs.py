@@ -1,19 +1,16 @@
 """A user's own jobs, for who asks over the socket or by HTTP. Whoever asks is the owner: nobody names another."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from qrsocket import clients
-from qrsocket.audience import Audience
-from qrsocket.errors import SocketError, Unavailable
 from qrsocket.jobs.table import JobKey, Jobs, Omitted, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
-from qrsocket.server.connection import Connection
 from qrsocket.server.runtime import Node
-from qrsocket.server.wire import MAX_OFFSET, Inbound
+from qrsocket.streams import Stream
 
 NO_SUCH_JOB = "No such job"
 
@@ -48,9 +45,9 @@ class JobShown(BaseModel):
 class JobDesk:
     """The jobs of one owner."""
 
-    def __init__(self, node: Node, owner: Audience) -> None:
+    def __init__(self, node: Node, owner: Stream) -> None:
         self._settings, self._owner, self._listings = node.settings, owner, node.listings
-        self._jobs = Jobs(Keyspace.of(node.settings).of_audience(owner), node.settings)
+        self._jobs = Jobs(Keyspace.of(node.settings).of_stream(owner), node.settings)
 
     async def listed(self) -> list[dict[str, Any]]:
         """Return those that run or ended within `job_seconds`, at most 100, the newest first."""
@@ -76,36 +73,3 @@ class JobDesk:
 
     async def _run(self, call: Any) -> Any:
         return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
-
-
-async def answer(inbound: Inbound, connection: Connection, node: Node, charge: Callable[[int], None]) -> None:
-    """
-    Do what a client asks about its jobs, and answer it.
-
-    Args:
-        charge: Gets the bytes of each frame of the answer.
-
-    Raises:
-        SocketError: It cannot be done.
-    """
-    control, id, after = inbound.control, inbound.fields.get("job", ""), inbound.fields.get("after", 0)
-    if not isinstance(id, str) or type(after) is not int or not 0 <= after <= MAX_OFFSET:
-        raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
-    desk = JobDesk(node, connection.audience)
-    try:
-        if control == "jobs":
-            charge(connection.tell("jobs", jobs=await desk.listed()))
-            return
-        job = await (desk.cancel(id) if control == "cancel" else desk.find(id))
-        if job is None:
-            raise SocketError(NO_SUCH_JOB)
-        if control == "cancel":
-            charge(connection.tell("job", job=job, request=inbound.request))
-            return
-        async for piece in desk.pieces(id, after):
-            await connection.wait_written()
-            if connection.closing is not None:
-                return
-            charge(connection.tell("chunk", chunk=piece))
-    except Unavailable:
-        raise SocketError("Try again later") from None

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qrsocket import clients
-from qrsocket.audience import Audience
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.settings import Settings
+from qrsocket.streams import Stream
 
 # After a list was read, its owner's next one waits for so many times as long, at most for a second: whatever one user
 # asks of a node, Redis spends a tenth of its time on it.
@@ -37,9 +37,9 @@ class Listings:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._owners: dict[Audience, Owner] = {}
+        self._owners: dict[Stream, Owner] = {}
 
-    async def of(self, owner: Audience) -> Listed:
+    async def of(self, owner: Stream) -> Listed:
         """
         Return the jobs of *owner*, read after this was called: those that run, and those that ended a while ago.
 
@@ -52,20 +52,20 @@ class Listings:
             known.following.add_done_callback(_heard)
         return await asyncio.shield(known.following)
 
-    async def _read(self, owner: Audience, known: Owner) -> Listed:
+    async def _read(self, owner: Stream, known: Owner) -> Listed:
         loop = asyncio.get_running_loop()
         async with known.turn:
             await asyncio.sleep(known.free_at - loop.time())
             known.following, began = None, loop.time()
             try:
-                call = Jobs(Keyspace.of(self._settings).of_audience(owner), self._settings).listed(owner)
+                call = Jobs(Keyspace.of(self._settings).of_stream(owner), self._settings).listed(owner)
                 return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
             finally:
                 rest = min(REST * (loop.time() - began), LONGEST_REST)
                 known.free_at = loop.time() + rest
                 loop.call_later(rest, self._forget, owner, known)
 
-    def _forget(self, owner: Audience, known: Owner) -> None:
+    def _forget(self, owner: Stream, known: Owner) -> None:
         if known.following is None and not known.turn.locked():
             self._owners.pop(owner, None)
 

@@ -1,5 +1,5 @@
 """
-What this node's connections have missed, found and read from the streams.
+What this node's connections have missed, found and read from Redis.
 
 A node may miss messages without a sign, when its subscription was cut or Redis was frozen. Whoever suspects it, since
 the numbers of frames do not follow each other or there was a new subscription, has it compared with the streams.
@@ -8,19 +8,22 @@ the numbers of frames do not follow each other or there was a new subscription, 
 import asyncio
 import logging
 import random
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar, cast
 
 from redis.exceptions import RedisError
 
 from qrsocket import clients
-from qrsocket.audience import Audience
 from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.history import read, tops
 from qrsocket.keys import Keys, Keyspace
+from qrsocket.presence.table import members_of
 from qrsocket.roundtrip import Call, arun
-from qrsocket.server.connection import Connection
 from qrsocket.server.hub import Hub
+from qrsocket.server.listings import Listings
+from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings
+from qrsocket.streams import Stream
 from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
@@ -32,10 +35,26 @@ READ_AT_ONCE = 20
 
 
 class Mender:
-    def __init__(self, settings: Settings, hub: Hub, trouble: Trouble) -> None:
-        self._settings, self._hub, self._keyspace, self._trouble = settings, hub, Keyspace.of(settings), trouble
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        listings: Listings,
+        wait_joined: Callable[[], Awaitable[None]],
+        trouble: Trouble,
+    ) -> None:
+        """
+        Args:
+            wait_joined: Waits until the node has joined: before, Redis may not know who is there, after a restart say.
+        """
+        self._wait_joined = wait_joined
+        self._settings, self._hub, self._listings, self._trouble = settings, hub, listings, trouble
+        self._keyspace = Keyspace.of(settings)
         self._is_suspect = asyncio.Event()
-        self._reading: set[str] = set()
+        self._catching_up: set[Subscription] = set()
+        self._rereading: set[Stream] = set()
+        # Thousands of a topic fall behind together, and miss the same: one reading is for all of them.
+        self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
 
     def suspect(self) -> None:
@@ -47,37 +66,89 @@ class Mender:
         while True:
             await self._is_suspect.wait()
             self._is_suspect.clear()
-            for keys, audiences in self._keyspace.group(self._hub.audiences).items():
-                for start in range(0, len(audiences), COMPARED_AT_ONCE):
-                    await self._compare(keys, audiences[start : start + COMPARED_AT_ONCE])
+            for keys, streams in self._keyspace.group(self._hub.counted).items():
+                for start in range(0, len(streams), COMPARED_AT_ONCE):
+                    await self._compare(keys, streams[start : start + COMPARED_AT_ONCE])
 
-    async def catch_up(self, connection: Connection) -> None:
-        """Read what *connection* is behind, page by page, as fast as its client takes it."""
-        if connection.id in self._reading:
+    async def catch_up(self, subscription: Subscription) -> None:
+        """Read what *subscription* is behind, page by page, as fast as its client takes it."""
+        if subscription in self._catching_up:
             return
-        self._reading.add(connection.id)
+        connection = subscription.connection
+        self._catching_up.add(subscription)
         try:
-            while self._hub.is_behind(connection):
+            while self._hub.is_behind(subscription):
                 await connection.wait_written()
-                await self._read_page(connection)
+                await self._read_page(subscription)
         except Exception:  # one message that cannot be read must not end the node
             logger.exception("catching up failed", extra={"connection": connection.id})
             connection.close(CloseCode.INTERNAL_ERROR)
         finally:
-            self._reading.discard(connection.id)
+            self._catching_up.discard(subscription)
 
-    async def _read_page(self, connection: Connection) -> None:
-        audience, position = connection.audience, connection.position
+    async def reread(self, stream: Stream) -> None:
+        """Read the jobs of a user, or the members of a topic, a change of which was missed."""
+        if stream in self._rereading:
+            return
+        self._rereading.add(stream)
+        try:
+            while self._hub.states.is_stale(stream):
+                if stream.startswith("j:"):
+                    await self._reread_jobs(stream)
+                elif not await self.read_members(stream):
+                    await asyncio.sleep(self._settings.renew_interval)  # until all nodes have said who is there
+        except Exception:
+            logger.exception("a state could not be read", extra={"stream": stream})
+        finally:
+            self._rereading.discard(stream)
+
+    async def _read_page(self, subscription: Subscription) -> None:
+        stream, position = subscription.stream, subscription.position
         if position is None:
             return
-        heard = self._hub.heard_of(audience)
-        page = await self._available(read(self._keyspace.of_audience(audience), audience, position))
-        if (connection.audience, connection.position) == (audience, position):  # otherwise it has moved on
-            self._hub.take_page(connection, page, heard)
+        heard = self._hub.heard_of(stream)
+        page = await self._once((stream, position), read(self._keyspace.of_stream(stream), stream, position))
+        if subscription.position == position:  # otherwise it has moved on
+            self._hub.take_page(subscription, page, heard)
 
-    async def _compare(self, keys: Keys, audiences: list[Audience]) -> None:
-        for audience, top in (await self._available(tops(keys, audiences))).items():
-            self._hub.heard(audience, top)
+    async def read_members(self, stream: Stream) -> bool:
+        """Read who has joined a topic, and return whether that is certain."""
+        await self._wait_joined()
+        if stream not in self._under_way:
+            self._hub.states.reading_members(stream)
+        members = await self._once(stream, members_of(self._keyspace.of_stream(stream), stream[2:]))
+        self._hub.states.take_members(stream, members)
+        return members.is_certain
+
+    async def _once(self, name: Hashable, call: Call[T]) -> T:
+        """Make the round trip *name*, or wait for one that is under way."""
+        while (reading := self._under_way.get(name)) is not None:
+            await asyncio.wait([reading])
+            if not reading.cancelled():  # otherwise whoever has begun it has gone, or failed
+                return cast(T, reading.result())
+        reading = self._under_way[name] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._available(call)
+            reading.set_result(answer)
+            return answer
+        finally:
+            reading.cancel()  # nothing happens if it has a result
+            del self._under_way[name]
+
+    async def _reread_jobs(self, stream: Stream) -> None:
+        owner = stream[2:]
+        for position in (await self._available(tops(self._keyspace.of_stream(stream), [stream]))).values():
+            self._hub.states.reread_jobs(stream, position)
+        try:
+            self._hub.states.take_jobs(owner, await self._listings.of(owner))
+        except (Unavailable, RedisError) as error:
+            self._trouble.met("recovery", error)
+            self._hub.states.doubt_jobs(stream)
+            await self._pause()
+
+    async def _compare(self, keys: Keys, streams: list[Stream]) -> None:
+        for stream, top in (await self._available(tops(keys, streams))).items():
+            self._hub.heard(stream, top)
 
     async def _available(self, call: Call[T]) -> T:
         """Make the round trip as soon as Redis can be reached."""
@@ -89,4 +160,7 @@ class Mender:
                 return answer
             except (Unavailable, RedisError) as error:
                 self._trouble.met("recovery", error)
-            await asyncio.sleep(random.uniform(0.5, 1) * self._settings.renew_interval)  # noqa: S311 - spreads the load
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(random.uniform(0.5, 1) * self._settings.renew_interval)  # noqa: S311 - spreads the load

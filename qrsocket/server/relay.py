@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from qrsocket.fanout.publish import Frame
-from qrsocket.fanout.subscription import Subscription
+from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
 
@@ -23,9 +23,9 @@ class Relay:
         self._hub, self._on_probe, self._on_doubt = hub, on_probe, on_doubt
         self._last: dict[bytes, int] = {}  # number of the last frame, by channel; none since it was opened
 
-    async def run(self, subscription: Subscription) -> None:
+    async def run(self, subscriber: Subscriber) -> None:
         """Deliver without end."""
-        await subscription.run(self._on_frame, self._on_open)
+        await subscriber.run(self._on_frame, self._on_open)
 
     def _on_open(self) -> None:
         self._last.clear()
@@ -34,7 +34,7 @@ class Relay:
     def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
             frame = Frame.parse(data)
-            if frame.kind is Kind.PROBE:
+            if frame.message.kind is Kind.PROBE:
                 self._on_probe(frame.message_id)
                 return
             self._count(channel, frame)
@@ -46,7 +46,7 @@ class Relay:
     def _count(self, channel: bytes, frame: Frame) -> None:
         last = self._last.get(channel)
         self._last[channel] = frame.number
-        expected = last if frame.kind is Kind.HEARTBEAT or last is None else last + 1
+        expected = last if frame.message.kind is Kind.HEARTBEAT or last is None else last + 1
         if last is not None and frame.number != expected:
             logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
             self._on_doubt()

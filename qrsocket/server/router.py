@@ -9,8 +9,7 @@ from fastapi.params import Depends
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
-from qrsocket.audience import of_user
-from qrsocket.errors import InvalidUserId, SocketError, Unavailable
+from qrsocket.errors import InvalidToken, InvalidUserId, SocketError, Unavailable
 from qrsocket.server import handshake
 from qrsocket.server.client_file import client_response
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
@@ -19,9 +18,11 @@ from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
 from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
 from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk, JobShown
 from qrsocket.server.parameters import Function
+from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
 from qrsocket.server.queries import hide_queries
 from qrsocket.server.runtime import Node, node_of, running_node
 from qrsocket.server.session import serve
+from qrsocket.streams import of_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -99,7 +100,8 @@ class SocketRouter(APIRouter):
         Register the handler of messages: one for text frames and one for binary frames at most.
 
         It may ask by name for `data` (validated against its annotation), `user`, `connection`, `request_id`, or
-        `request` with all four, and for `Depends`, solved for each message and closed after it.
+        `request` with all four, and for `Depends`, solved for each message and closed after it. What it returns is the
+        answer to a page's `socket.request(...)`; nobody gets it otherwise.
 
         Args:
             type: What `data` is: `"json"`, `"string"` (or `"text"`) as it came, or `"binary"`.
@@ -108,6 +110,41 @@ class SocketRouter(APIRouter):
         if call is None:
             return lambda call: self._add_handler(call, type, timeout)
         return self._add_handler(call, type, timeout)
+
+    def on_join(self, pattern: str, *, members: bool = False) -> Callable[[F], F]:
+        """
+        Register who may join the topics that fit *pattern*, such as `"room:{room_id}"`. Without one that fits, clients
+        may not join; the first that was registered counts.
+
+        It returns nothing, or raises to refuse: `SocketError` or `HTTPException`, whose text the client gets. It may
+        ask for the pattern's parameters as an endpoint does for those of its path (`room_id: int`), by name for
+        `topic`, `user` and `connection`, and for `Depends`. A parameter takes anything but `:` and `/`;
+        `{name:path}` takes these, too.
+
+        Args:
+            members: Those who have joined are told who else has, and `socket.topic(name).members()` knows.
+
+        Raises:
+            ValueError: *pattern* is none.
+        """
+
+        def register(call: F) -> F:
+            self._handlers.on_join.append(TopicHandler.of(pattern, call, ON_JOIN, has_members=members))
+            return call
+
+        return register
+
+    def on_leave(self, pattern: str) -> Callable[[F], F]:
+        """
+        Register what is called when a connection of this node has left a topic that fits *pattern*, or has gone. It may
+        ask for what `on_join` may.
+        """
+
+        def register(call: F) -> F:
+            self._handlers.on_leave.append(TopicHandler.of(pattern, call, ON_LEAVE))
+            return call
+
+        return register
 
     def on_online(self, call: F) -> F:
         """
@@ -229,11 +266,13 @@ class SocketRouter(APIRouter):
         settings = self._node(request).settings
         try:
             user = await handshake.shake_hands(request, self._handlers.on_connect, settings, with_origin=with_origin)
+        except InvalidToken as error:
+            raise HTTPException(401, error.message, {"WWW-Authenticate": "Bearer"}) from None
         except (SocketError, InvalidUserId) as error:
             raise HTTPException(403, str(error)) from None
         if user is None:
             raise HTTPException(401, "Nobody is authenticated by on_connect or a dependency of the socket router")
-        return user
+        return user.id
 
     def _node(self, connection: HTTPConnection) -> Node:
         node = running_node(connection.app)

@@ -17,12 +17,12 @@ from redis.exceptions import RedisError
 from qrsocket import clients
 from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.publish import answer_probe
-from qrsocket.fanout.subscription import Subscription
+from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Edge
 from qrsocket.roundtrip import Call, arun
-from qrsocket.server.connection import Connection
+from qrsocket.server import requests
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
@@ -32,7 +32,9 @@ from qrsocket.server.mender import Mender
 from qrsocket.server.parsing import Parsing
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
+from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings, get_settings
+from qrsocket.streams import Stream, of_members
 from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
 # What clients are told before they are closed is written within this.
 DRAIN_TIME = 0.05
+# Thousands may join a topic at one time: what each of its members is told of that waits this long after the last word.
+MEMBERS_INTERVAL = 0.25
 # A node takes the clients of one that stops at this rate without a delay that they would notice.
 RETURNING_PER_SECOND = 200
 
@@ -62,25 +66,26 @@ class Node:
     def __init__(self, settings: Settings, app: Any = None) -> None:
         self.settings = settings
         self.hooks = Hooks(settings.hook_timeout, app)
-        self.hub = Hub(self._on_behind)
+        self._have_members_changed = asyncio.Event()
+        self.hub = Hub(self._on_behind, self._on_stale, self._have_members_changed.set)
         self.trouble = Trouble("sockets stay open")
         self.keeper = Keeper(
-            settings, lambda: self.hub.audiences, self.hub.count, self._on_edge, self.hub.heard, self.trouble
+            settings, lambda: self.hub.streams, self.hub.count, self._on_edge, self.hub.heard, self.trouble
         )
         self.max_connections = max_connections(settings)
         self.sessions = 0
         self.parsing, self.listings = Parsing(), Listings(settings)
-        self._mender = Mender(settings, self.hub, self.trouble)
+        self._mender = Mender(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._keyspace = Keyspace.of(settings)
-        self._subscription: Subscription | None = None
+        self._subscriber: Subscriber | None = None
         self._background = asyncio.TaskGroup()
 
     @property
     def is_ready(self) -> bool:
         """Whether a message to one of its connections would arrive now."""
-        is_subscribed = self._subscription is not None and self._subscription.is_open.is_set()
+        is_subscribed = self._subscriber is not None and self._subscriber.is_open.is_set()
         return is_subscribed and self.keeper.is_live
 
     @property
@@ -121,26 +126,42 @@ class Node:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mender.run(), name="mender")
             group.create_task(reap_jobs(self.settings, self.trouble), name="jobs")
+            group.create_task(self._tell_members(), name="members")
             while True:
                 await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
 
     async def _live_as(self, name: str) -> None:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
-        self._subscription = Subscription(self.settings, channels, self.trouble)
+        self._subscriber = Subscriber(self.settings, channels, self.trouble)
         relay = Relay(self.hub, self._on_probe, self._mender.suspect)
         async with asyncio.TaskGroup() as group:
-            listening = group.create_task(relay.run(self._subscription), name="relay")
-            await self._subscription.is_open.wait()
+            listening = group.create_task(relay.run(self._subscriber), name="relay")
+            await self._subscriber.is_open.wait()
             await self.keeper.live(name)
             logger.warning("node fenced: it comes back under a new name", extra={"node": name})
             listening.cancel()
 
-    def _on_behind(self, connection: Connection) -> None:
-        self._start(self._mender.catch_up(connection), f"catch up {connection.id}")
+    async def read_members(self, topic: str) -> None:
+        """Learn who has joined *topic*, the first connection of this node to join it being under way."""
+        await self._mender.read_members(of_members(topic))
+
+    async def _tell_members(self) -> None:
+        """Tell who has joined topics and left them: at once, and then what has come together since."""
+        while True:
+            await self._have_members_changed.wait()
+            self._have_members_changed.clear()
+            self.hub.states.tell_members()
+            await asyncio.sleep(MEMBERS_INTERVAL)
+
+    def _on_behind(self, subscription: Subscription) -> None:
+        self.start(self._mender.catch_up(subscription), f"catch up {subscription.connection.id}")
+
+    def _on_stale(self, stream: Stream) -> None:
+        self.start(self._mender.reread(stream), f"reread {stream}")
 
     def _on_edge(self, edge: Edge) -> None:
-        if task := self._start(self._tell(edge), f"tell {edge.id}"):
+        if task := self.start(self._tell(edge), f"tell {edge.id}"):
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
@@ -150,9 +171,10 @@ class Node:
         await self.keeper.acknowledge(edge)
 
     def _on_probe(self, probe_id: str) -> None:
-        self._start(self._answer(probe_id), "probe")
+        self.start(self._answer(probe_id), "probe")
 
-    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None] | None:
+    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None] | None:
+        """Run *coroutine* beside the connections; it ends with the node."""
         try:
             return self._background.create_task(coroutine, name=name)
         except RuntimeError:  # a connection that ends after the node has
@@ -179,6 +201,7 @@ async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
         yield
         return
     node = _of_app[app] = Node(get_settings(), app)
+    requests.install(app)
     node.hooks.add(handlers.on_online, handlers.on_offline)
     running = asyncio.create_task(_run(node), name="qrsocket node")
     try:

@@ -1,49 +1,44 @@
 """
 What is on the wire, in each of the two protocols.
 
-Plain: exactly what the application sends; any WebSocket client will do. `qrsocket.v1`: every frame is a header line and
-a body, so that a client knows where it is and what it may have missed:
+Plain: exactly what the application sends; any WebSocket client will do. `qrsocket.v1`: every frame is a header line
+(see headers.py) and a body, so that a client knows where it is and what it may have missed:
 
-    <offset>\\n<payload>       a message, text or binary, its payload untouched; one without an offset is not kept
-    !job <offset>\\n<json>     a job has entered a state: kept and counted like a message
-    !<name>\\n<json>           from us: ready, gap, error, draining, pong, and of jobs job (how far it is) and chunk;
-                              from the client: hello, as its first frame, then ping, jobs, cancel, read
-    <request id>\\n<payload>   from the client: a message; the id, which may be empty, comes back in its error
+    17\\n<payload>              a message, with its offset; text is JSON, binary is as it is
+    - t=room:7\\n<payload>      one that is not counted, of a topic
+    - r=12\\n<payload>          the answer to the client's request 12
+    !<name>\\n<json>           control: see docs/protocol.md for the names
+    12 want=reply\\n<payload>   from the client: a message, with its id; without one `-`
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
 
 from qrsocket.errors import InvalidJson, SocketError
+from qrsocket.headers import read_header, write_header
 from qrsocket.message import MAX_JSON_DEPTH, Kind, Message, decode_json
-from qrsocket.position import Position
 
 VERSION_1 = "qrsocket.v1"
-MAX_REQUEST_ID = MAX_EPOCH = 64
-CONTROLS = ("ping", "jobs", "cancel", "read")
+MAX_REQUEST_ID = 64
+NO_HEADER = f"A frame of {VERSION_1} begins with a line: a request id or -, and options, with single spaces between"
+MAX_HEADER = 512
 MAX_CONTROL = 4096
-MAX_OFFSET = 2**53  # JavaScript counts no further
+MAX_AUTH = 20 * 1024  # the longest token that jwt.py takes, and what is around it
 
-NAMES = {Kind.JOB: b"job", Kind.PROGRESS: b"job", Kind.CHUNK: b"chunk"}
+NAMES = {Kind.JOB: b"!job\n", Kind.PROGRESS: b"!job\n", Kind.CHUNK: b"!chunk\n"}
 
 # An ASGI send event, which many connections share, and its size in bytes.
 Event: TypeAlias = tuple[dict[str, Any], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
-    """
-    The first frame of a client that speaks `qrsocket.v1`.
+class Json:
+    """A value of a control frame that is written as JSON already, since many are told the same."""
 
-    Attributes:
-        since: Where it was when it lost its connection.
-        auth: What says who it is, for `authenticate`.
-    """
-
-    since: Position | None
-    auth: Any
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +48,13 @@ class Inbound:
 
     Attributes:
         request: The client's own id of it, if it gave one.
+        wants_reply: It is to be answered, whatever becomes of it.
         control: What it asks of us, and not of the application, with these fields.
     """
 
     payload: str | bytes
     request: str | None = None
+    wants_reply: bool = False
     control: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -67,9 +64,13 @@ class Wire(Protocol):
 
     subprotocol: str | None
 
-    def message(self, offset: int | None, message: Message) -> Event: ...
+    def message(self, message: Message, offset: int | None, topic: str | None) -> Event: ...
 
-    def control(self, name: str, fields: dict[str, Any]) -> Event | None:
+    def reply(self, message: Message, request: str | None) -> Event:
+        """Return what answers a request, or for None tells this client alone something."""
+        ...
+
+    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
         """Return what tells a client about its connection; None if it cannot be told."""
         ...
 
@@ -88,10 +89,13 @@ class Wire(Protocol):
 class Plain:
     subprotocol: str | None = None
 
-    def message(self, offset: int | None, message: Message) -> Event:
+    def message(self, message: Message, offset: int | None, topic: str | None) -> Event:
         return _event(message.kind, message.payload)
 
-    def control(self, name: str, fields: dict[str, Any]) -> Event | None:
+    def reply(self, message: Message, request: str | None) -> Event:
+        return _event(message.kind, message.payload)
+
+    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
         return None
 
     def error(self, text: str, request: str | None) -> Event:
@@ -104,32 +108,41 @@ class Plain:
 class Version1:
     subprotocol: str | None = VERSION_1
 
-    def message(self, offset: int | None, message: Message) -> Event:
-        number = b"" if offset is None else b"%d" % offset
+    def message(self, message: Message, offset: int | None, topic: str | None) -> Event:
         name = NAMES.get(message.kind)
-        header = number if name is None else b"!%s %s" % (name, number) if number else b"!" + name
-        return _event(message.kind, b"%s\n%s" % (header, message.payload))
+        if name is not None:
+            return _event(Kind.TEXT, name + message.payload)
+        first = "-" if offset is None else str(offset)
+        return self._framed(first, {"t": topic or "", "k": message.options.latest}, message)
 
-    def control(self, name: str, fields: dict[str, Any]) -> Event | None:
-        return _event(Kind.TEXT, b"!%s\n%s" % (name.encode(), to_json(fields)))
+    def reply(self, message: Message, request: str | None) -> Event:
+        return self._framed("-", {"r": request or ""}, message)
+
+    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
+        return _event(Kind.TEXT, b"!%s\n%s" % (name.encode(), _json(fields)))
 
     def error(self, text: str, request: str | None) -> Event:
         return _event(Kind.TEXT, b"!error\n" + to_json({"error": text, "request": request}))
 
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)
-        if header[1:] in CONTROLS and header[0] == "!":
-            if len(payload) > MAX_CONTROL:
-                raise SocketError(f"{header}: at most {MAX_CONTROL} characters")
-            fields = _fields(header, payload or "{}")
-            request = fields.get("request")
-            is_fit = isinstance(request, str) and len(request) <= MAX_REQUEST_ID
-            return Inbound(payload, request if is_fit else None, header[1:], fields)
-        if header.startswith("!"):
-            raise SocketError(f"{header[:MAX_REQUEST_ID]} is not expected here: !hello is the first frame, or none")
-        if len(header) > MAX_REQUEST_ID:
+        try:
+            first, fields = read_header(header)
+        except ValueError:
+            raise SocketError(NO_HEADER) from None
+        if len(first) > MAX_REQUEST_ID:
             raise SocketError(f"A request id is at most {MAX_REQUEST_ID} characters")
-        return Inbound(payload, header or None)
+        if first.startswith("!"):
+            return _control(first, payload)
+        request, wants_reply = None if first == "-" else first, fields.get("want") == "reply"
+        if wants_reply and request is None:
+            raise SocketError("A request needs an id, for its answer to carry")
+        return Inbound(payload, request, wants_reply)
+
+    def _framed(self, first: str, fields: dict[str, str], message: Message) -> Event:
+        if message.kind is Kind.TEXT:
+            fields["x"] = "text"
+        return _event(message.kind, b"%s\n%s" % (write_header(first, fields).encode(), message.payload))
 
 
 PLAIN, VERSION1 = Plain(), Version1()
@@ -140,20 +153,13 @@ def wire_for(subprotocols: list[str], chosen: str | None = None) -> Wire:
     return VERSION1 if VERSION_1 in subprotocols and chosen in (None, VERSION_1) else PLAIN
 
 
-def read_hello(frame: str | bytes, *, max_depth: int) -> Hello | None:
+def fields_of(header: str, body: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> dict[str, Any]:
     """
-    Read the first frame of a client that speaks `qrsocket.v1`; None if it is a message already.
+    Read the body of a control frame.
 
     Raises:
-        SocketError: It is a `!hello` that we cannot read.
+        SocketError: It is no JSON object.
     """
-    if not isinstance(frame, str) or not frame.startswith("!hello\n"):
-        return None
-    fields = _fields("!hello", frame.partition("\n")[2], max_depth)
-    return Hello(_since(fields), fields.get("auth"))
-
-
-def _fields(header: str, body: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> dict[str, Any]:
     try:
         fields = decode_json(body, max_depth=max_depth)
     except InvalidJson as error:
@@ -163,15 +169,14 @@ def _fields(header: str, body: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> 
     return fields
 
 
-def _since(fields: dict[str, Any]) -> Position | None:
-    match fields.get("epoch"), fields.get("offset"):
-        case None, None:
-            return None
-        case _, bool():
-            pass
-        case str(epoch), int(offset) if 0 < len(epoch) <= MAX_EPOCH and 0 <= offset <= MAX_OFFSET:
-            return Position(epoch, offset)
-    raise SocketError("!hello: epoch and offset are those of the last ready, gap or message, or both are left out")
+def _control(header: str, payload: str | bytes) -> Inbound:
+    most = MAX_AUTH if header == "!auth" else MAX_CONTROL
+    if len(payload) > most:
+        raise SocketError(f"{header}: at most {most} characters")
+    fields = fields_of(header, payload or "{}")
+    request = fields.get("request")
+    is_fit = isinstance(request, str) and len(request) <= MAX_REQUEST_ID
+    return Inbound(payload, request if is_fit else None, control=header[1:], fields=fields)
 
 
 def _split(frame: str | bytes) -> tuple[str, str | bytes]:
@@ -181,9 +186,23 @@ def _split(frame: str | bytes) -> tuple[str, str | bytes]:
     else:
         line, mark, payload = frame.partition(b"\n")
         head, separator = line.decode(errors="replace"), mark.decode()
-    if not separator:
-        raise SocketError(f"A frame of {VERSION_1} begins with a line: a request id, or nothing")
+    if not separator or len(head) > MAX_HEADER:
+        raise SocketError(NO_HEADER)
     return head, payload
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    """Write an object, some of whose values may be `Json` already."""
+    if not any(isinstance(value, Json | dict) for value in fields.values()):
+        return to_json(fields)
+    values = ((to_json(name), _value(value)) for name, value in fields.items())
+    return b"{%s}" % b",".join(b"%s:%s" % pair for pair in values)
+
+
+def _value(value: object) -> bytes:
+    if isinstance(value, Json):
+        return value.text
+    return _json(value) if isinstance(value, dict) else to_json(value)
 
 
 def _event(kind: Kind, payload: bytes) -> Event:

@@ -3,40 +3,102 @@
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from pydantic_core import to_json
 
-from qrsocket import audience
-from qrsocket.audience import HasId
 from qrsocket.errors import CloseCode
-from qrsocket.sender.verbs import Recipients
-from qrsocket.testing.conversation import BARRIER
+from qrsocket.streams import of_connection, of_topic, of_user
+from qrsocket.testing.conversation import TopicInbox
 from qrsocket.testing.door import Application
-from qrsocket.testing.expectation import ANYTHING, Mismatch, describe, match
+from qrsocket.testing.expectation import ANYTHING, Mismatch, Received, describe, match
 from qrsocket.testing.jobs import Job
 from qrsocket.testing.link import Link
 from qrsocket.testing.opening import Target
+from qrsocket.testing.receiver import Receiver
 from qrsocket.testing.requests import http_client
 from qrsocket.testing.serving import served
+from qrsocket.users import HasId
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
-
-T = TypeVar("T")
 
 # A job takes its way through a broker and another process.
 JOB_TIMEOUT = 10.0
 
 
-class Client:
+class RequestFailed(AssertionError):
+    """
+    Raised when a request, or the wish to join a topic, was answered with an error.
+
+    Attributes:
+        error: Its text.
+    """
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class JoinedTopic(Receiver):
+    """What comes of a topic: made by `Client.join` and `Client.topic`."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        super().__init__(link, link.conversation.topic(name))
+        self.name = name
+
+    @property
+    def members(self) -> set[str]:
+        """Ids of the users that have joined, as was told last."""
+        return set(self._topic.members)
+
+    @property
+    def is_joined(self) -> bool:
+        return self._topic.left is None
+
+    @property
+    def recovered(self) -> bool:
+        """Whether nothing is missing between what came before the last (re)connect and what comes after it."""
+        return self._topic.recovered
+
+    @property
+    def gaps(self) -> int:
+        """How often it was told, while connected, that something may be missing."""
+        return self._topic.gaps
+
+    async def members_are(self, *users: str, timeout: float | None = None) -> None:
+        """Wait until those, and only those, have joined."""
+        wanted = set(users)
+        what = f"the members {sorted(wanted)} in {self.name}"
+        await self._link.wait(lambda: self._topic.members == wanted or None, what, timeout)
+
+    async def left(self, *, timeout: float | None = None) -> str:
+        """Wait until this client is not in the topic any more, and return why: `asked`, `removed` or `refused`."""
+        return await self._link.wait(lambda: self._topic.left, f"to have left {self.name}", timeout)
+
+    async def leave(self, *, timeout: float | None = None) -> None:
+        """Leave it. Nothing more of it comes then."""
+        await self._link.write(f"!leave\n{to_json({'topic': self.name}).decode()}")
+        await self.left(timeout=timeout)
+
+    async def receives_nothing(self, *, timeout: float | None = None) -> None:
+        """Check that no message of the topic is left, received or on its way. See `Client.receives_nothing`."""
+        await self._check_nothing(of_topic(self.name), timeout)
+
+    @property
+    def _topic(self) -> TopicInbox:
+        return self._link.conversation.topic(self.name)
+
+
+class Client(Receiver):
     """Made by `client`. What comes while nobody waits is kept: messages for `receives`, jobs in `jobs`."""
 
     def __init__(self, app: Application | str, target: Target, user: str | None, auth: Any, timeout: float) -> None:
-        self._app, self._target, self._user, self._auth, self._timeout = app, target, user, auth, timeout
-        self._link = Link(timeout)
-        self._said = self._link.conversation
+        link = Link(timeout)
+        super().__init__(link, link.conversation.mine)
+        self._app, self._target, self._user, self._auth = app, target, user, auth
+        self._said = link.conversation
         self._http: AsyncClient | None = None
         self._stack = AsyncExitStack()
 
@@ -55,21 +117,21 @@ class Client:
     @property
     def recovered(self) -> bool:
         """Whether nothing is missing between what came before the last (re)connect and what comes after it."""
-        return bool((self._said.ready or {}).get("recovered"))
+        return self._said.mine.recovered
 
     @property
     def epoch(self) -> str | None:
-        return None if self._said.position is None else self._said.position.epoch
+        return None if self._said.mine.position is None else self._said.mine.position.epoch
 
     @property
     def offset(self) -> int | None:
         """Of the last message that came, received by the test or not."""
-        return None if self._said.position is None else self._said.position.offset
+        return None if self._said.mine.position is None else self._said.mine.position.offset
 
     @property
     def gaps(self) -> int:
         """How often it was told, while connected, that something may be missing."""
-        return self._said.gaps
+        return self._said.mine.gaps
 
     @property
     def jobs(self) -> Mapping[str, Job]:
@@ -89,57 +151,73 @@ class Client:
     @property
     def headers(self) -> dict[str, str]:
         """What makes an HTTP request to `url` one of this client; `http` sends them already."""
-        return dict(self._target.headers)
+        return {**self._target.headers, **self._connection_header()}
 
     @property
     def http(self) -> "AsyncClient":
         """An HTTP client of the same application as the same user, with the same headers and cookies. Needs httpx2."""
         if self._http is None:
-            self._http = http_client(self._target)
+            self._http = http_client(self._target, self._connection_header)
         return self._http
 
     async def send(self, message: Any) -> None:
         """Send bytes as a binary frame, anything else as JSON, a `str` too."""
-        if isinstance(message, bytes | bytearray | memoryview):
-            await self._link.write(b"\n" + bytes(message))
-        else:
-            await self.send_text(to_json(message).decode())
+        await self._link.write(_framed("-", message))
 
     async def send_text(self, text: str) -> None:
         """Send *text* as it is, for `on_message(type="string")`."""
-        await self._link.write(f"\n{text}")
+        await self._link.write(f"-\n{text}")
 
-    @overload
-    async def receives(self, expected: type[T], *, skip: bool = ..., timeout: float | None = ...) -> T: ...
-    @overload
-    async def receives(self, expected: Any = ..., *, skip: bool = ..., timeout: float | None = ...) -> Any: ...
-    async def receives(self, expected: Any = ANYTHING, *, skip: bool = False, timeout: float | None = None) -> Any:
+    async def request(self, message: Any, expected: Any = ANYTHING, *, timeout: float | None = None) -> Any:
         """
-        Return the next message, which must be what is expected.
+        Send *message* as `socket.request` does in a page, and return the answer.
 
         Args:
-            expected: A type that it must validate as, and is returned as (a Pydantic model, a dataclass, a TypedDict,
-                any annotation); a predicate that must accept it; or the value itself, as `socket.send` would take it.
-                Anything, by default.
-            skip: Go past messages that are something else. Otherwise the first of them is a failure.
+            expected: What the answer must be: see `receives`.
 
         Raises:
-            AssertionError: Something else came, or nothing in time, or the connection was closed.
+            RequestFailed: It was answered with an error.
+            AssertionError: It was answered otherwise than expected, or not in time, or the connection was closed.
         """
+        id = self._said.request()
+        await self._link.write(_framed(f"{id} want=reply", message))
+        answer = await self._answer(id, f"an answer to the request {id}", timeout)
+        try:
+            return match(expected, answer)
+        except Mismatch as why:
+            raise self._link.failure(f"expected {describe(expected)}, but the answer is\n  {answer}\n{why}") from None
 
-        def look() -> tuple[Any] | None:
-            while self._said.inbox:
-                received = self._said.inbox.popleft()
-                try:
-                    return (match(expected, received),)
-                except Mismatch as why:
-                    if not skip:
-                        text = f"expected {describe(expected)}, but this came\n  {received}\n{why}"
-                        raise self._link.failure(text.rstrip()) from None
-                    self._said.transcript.note(f"skipped: {received}")
-            return None
+    async def join(self, topic: str, *, timeout: float | None = None) -> "JoinedTopic":
+        """
+        Join *topic* as `socket.topic` does in a page.
 
-        return (await self._link.wait(look, describe(expected), timeout))[0]
+        Raises:
+            RequestFailed: The application refused it.
+        """
+        id = self._said.request()
+        await self._link.write(f"!join\n{to_json({'topic': topic, 'request': id}).decode()}")
+        inbox = self._said.topic(topic)
+        await self._link.wait(
+            lambda: inbox.left is None or id in self._said.answers or None, f"to have joined {topic}", timeout
+        )
+        if id in self._said.answers:
+            await self._answer(id, "an answer", timeout)
+        return self.topic(topic)
+
+    def topic(self, name: str) -> "JoinedTopic":
+        """Return what came of the topic *name*, which the application may have joined this client to."""
+        return JoinedTopic(self._link, name)
+
+    async def renew(self, auth: Any, *, timeout: float | None = None) -> None:
+        """
+        Say anew who this client is, as a page does when its token is about to expire.
+
+        Raises:
+            RequestFailed: The application refused it.
+        """
+        id = self._said.request()
+        await self._link.write(f"!auth\n{to_json({'auth': auth, 'request': id}).decode()}")
+        await self._answer(id, "to be renewed", timeout)
 
     async def receives_nothing(self, *, timeout: float | None = None) -> None:
         """
@@ -150,16 +228,10 @@ class Client:
         the user that are not made by `client` see it. What is still to be sent, by a handler that runs, is not waited
         for.
         """
-        mark = uuid4().hex
-        if self._link.closed is None and self.connection is not None:
-            own = audience.of_connection(self.connection)
-            whom = own if self.user is None else audience.of_user(self.user)
-            wait = self._timeout if timeout is None else timeout
-            await Recipients[Any]((whom,)).send({BARRIER: mark}, wait=wait)
-        await self._link.wait(lambda: mark in self._said.barriers or None, "what was sent to come", timeout)
-        if self._said.inbox:
-            left = "\n  ".join(map(str, self._said.inbox))
-            raise self._link.failure(f"expected no message, but {len(self._said.inbox)} came\n  {left}")
+        whom = None
+        if self.connection is not None:
+            whom = of_connection(self.connection) if self.user is None else of_user(self.user)
+        await self._check_nothing(whom, timeout)
 
     async def closed(self, *, timeout: float | None = None) -> int:
         """Wait until the connection is closed, and return the code; 1006 if it was cut."""
@@ -221,12 +293,27 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
+    def _connection_header(self) -> dict[str, str]:
+        return {} if self.connection is None else {"X-Socket-Connection": self.connection}
+
+    async def _answer(self, id: str, what: str, timeout: float | None) -> Received:
+        answer: Received | str = await self._link.wait(lambda: self._said.answers.get(id), what, timeout)
+        if isinstance(answer, str):
+            raise RequestFailed(answer)
+        return answer
+
     async def _leave(self) -> None:
         try:
             await self._link.disconnect()
         finally:
             if self._http is not None:
                 await self._http.aclose()
+
+
+def _framed(header: str, message: Any) -> str | bytes:
+    if isinstance(message, bytes | bytearray | memoryview):
+        return f"{header}\n".encode() + bytes(message)
+    return f"{header}\n{to_json(message).decode()}"
 
 
 def _job_id(job: str | HasId) -> str:

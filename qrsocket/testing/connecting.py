@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from qrsocket import audience
-from qrsocket.audience import UserLike
 from qrsocket.testing.client import Client
 from qrsocket.testing.door import Application
 from qrsocket.testing.opening import Target, path_of
+from qrsocket.users import UserLike, user_id
 
 
 def client(
@@ -45,4 +44,4 @@ def client(
     if user is not None and isinstance(app, str):
         raise ValueError("only an application that is served here can be told who its client is: pass the application")
     target = Target("", path or path_of(app), dict(headers or {}), dict(cookies or {}), dict(query or {}))
-    return Client(app, target, None if user is None else audience.user_id(user), auth, timeout)
+    return Client(app, target, None if user is None else user_id(user), auth, timeout)

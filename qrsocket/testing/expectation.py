@@ -1,7 +1,6 @@
 """What a test expects to receive, and whether a message is that."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_origin
 
@@ -26,25 +25,15 @@ class Received:
 
     Attributes:
         payload: Of a text frame or of a binary one.
-        value: The bytes; or the JSON's value; or the text if it is no JSON.
+        value: The bytes; or the text, if that was sent as a `str`; or the JSON's value.
     """
 
     payload: str | bytes
     value: Any
 
     @staticmethod
-    def read(payload: str | bytes) -> "Received":
-        if isinstance(payload, bytes):
-            return Received(payload, payload)
-        try:
-            return Received(payload, from_json(payload))
-        except ValueError:
-            return Received(payload, payload)
-
-    @property
-    def may_be_text(self) -> bool:
-        """Whether it was sent as a `str`, for all that can be seen: `send("42")` and `send(42)` are the same frame."""
-        return isinstance(self.payload, str) and not isinstance(self.value, dict | list)
+    def read(payload: str | bytes, *, is_text: bool = False) -> "Received":
+        return Received(payload, payload if is_text or isinstance(payload, bytes) else from_json(payload))
 
     def __str__(self) -> str:
         return in_short(self.payload)
@@ -64,7 +53,7 @@ def match(expected: Any, received: Received) -> Any:
     if callable(expected):
         return _accepted(expected, received)
     if isinstance(expected, str):
-        is_it = expected in (received.payload, received.value)
+        is_it = expected == received.value
     elif isinstance(expected, bytes | bytearray | memoryview):
         is_it = bytes(expected) == received.payload
     else:
@@ -99,9 +88,6 @@ def _validated(expected: Any, received: Received) -> Any:
             return adapter.validate_python(received.value, strict=True)
         return adapter.validate_json(received.payload)  # in which a datetime is a str
     except ValidationError as error:
-        if received.may_be_text:
-            with suppress(ValidationError):
-                return adapter.validate_python(received.payload, strict=True)
         raise Mismatch(_in_words(error)) from None
 
 

@@ -24,12 +24,13 @@ class Link:
 
     Attributes:
         closed: Code and reason, while there is no connection.
+        timeout: Seconds that a wait may take, unless it says its own.
     """
 
     def __init__(self, timeout: float) -> None:
         self.conversation = Conversation()
         self.closed: tuple[int, str] | None = (ABNORMAL, "not connected yet")
-        self._timeout = timeout
+        self.timeout = timeout
         self._changed = asyncio.Event()
         self._connection: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -38,7 +39,7 @@ class Link:
         """Say hello from where this client was, and wait for what the server makes of it: a `ready`, or a close."""
         self.conversation.transcript.note("connecting")
         self.conversation.ready = None
-        connection = self._connection = await target.open(timeout=self._timeout)
+        connection = self._connection = await target.open(timeout=self.timeout)
         self.closed = None
         self._reader = asyncio.create_task(self._read(connection), name="reader of a test client")
         hello = self.conversation.hello(auth)
@@ -86,7 +87,7 @@ class Link:
         """
         if self._reader is not None and self._reader.get_loop() is not asyncio.get_running_loop():
             raise RuntimeError("connected in another event loop: give the client's fixture and the test one loop scope")
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self.timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(seconds):
                 while (found := look()) is None:

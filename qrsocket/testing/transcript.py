@@ -39,9 +39,9 @@ def in_short(payload: str | bytes) -> str:
 
 
 def _in_short(frame: str | bytes) -> str:
-    """A frame of `qrsocket.v1` without its empty header, or with the header before the body."""
+    """A frame of `qrsocket.v1`, its header before its body; without one that says nothing."""
     if isinstance(frame, bytes):
         line, _, data = frame.partition(b"\n")
-        return f"{line.decode(errors='replace')} {in_short(data)}".lstrip()
+        return f"{line.decode(errors='replace')} {in_short(data)}".removeprefix("- ")
     header, _, text = frame.partition("\n")
-    return f"{header} {in_short(text)}".lstrip()
+    return f"{header} {in_short(text)}".removeprefix("- ")

@@ -141,7 +141,7 @@ async def test_what_waits_is_bounded_in_bytes(serve: Serve, open_client: Open, c
     for _ in range(20):
         await client.send_text("x" * 10_000)
     (reading,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("read "))
-    inbox = reading.get_coro().cr_frame.f_locals["self"]._inbox  # type: ignore[union-attr]
+    inbox = reading.get_coro().cr_frame.f_locals["self"]._dispatch.inbox  # type: ignore[union-attr]
     await until(lambda: inbox.is_full)
     for _turn in range(500):  # of the loop, in each of which it could read another one
         await asyncio.sleep(0)
@@ -162,7 +162,7 @@ async def test_what_is_asked_of_us_is_short(serve: Serve, open_speaker: OpenSpea
     await alice.client.send_text(f"!{control}\n" + json.dumps({"job": "x" * 5_000}))
     error = (await alice.control("error"))["error"]
 
-    assert ("at most 4096" in error) == (control != "hello"), error
+    assert "at most 4096" in error, error
 
 
 async def test_answers_about_jobs_are_paid_for(serve: Serve, open_speaker: OpenSpeaker, configure: Configure) -> None:

@@ -1,4 +1,4 @@
-"""What is sent reaches every open connection of its audience, and nobody else."""
+"""What is sent reaches every open connection of its stream, and nobody else."""
 
 import asyncio
 from dataclasses import dataclass

@@ -255,3 +255,17 @@ async def test_a_huge_body_holds_up_nobody(serve: Serve, open_client: Open, queu
     assert [422] * 3 == [answer.status_code for answer in answers]
     assert max(len(answer.content) for answer in answers) < 5_000
     assert turns.longest < LONGEST_TURN
+
+
+async def test_a_job_knows_the_page_that_has_queued_it(serve: Serve, queue: Queue, redis: Redis) -> None:
+    """
+    A job runs for the connection that its request says to be of, so that `others` leaves that out.
+    """
+    router = router_of_named_users()
+    router.add_job("/count", queue.task(count))
+    url = f"http://{await serve(router)}/socket/count"
+
+    await post(url, json={"text": "a"}, headers={"X-Socket-Connection": "0" * 32})
+
+    message = json.loads(redis.lrange("celery", 0, 0)[0])
+    assert {"user": "alice", "connection": "0" * 32} == message["headers"]["qrsocket"]

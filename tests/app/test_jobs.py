@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
 from pydantic import BaseModel
+from redis import Redis
 
 from qrsocket import User, authenticated, clients, socket
 from qrsocket.celery import install, notify_user
@@ -73,9 +74,9 @@ async def test_a_page_that_loads_late_knows_its_jobs(serve: Serve, open_speaker:
     assert [] == of_bob["jobs"]
 
 
-async def test_states_are_messages_and_progress_is_not(serve: Serve, open_speaker: OpenSpeaker) -> None:
+async def test_states_are_no_messages(serve: Serve, open_speaker: OpenSpeaker) -> None:
     """
-    A state comes under the next offset, in order with what is sent, and again to who was away. Progress has no offset.
+    What is told of jobs takes no place among the messages. A client that was away finds the newest state in its ready.
     """
     address = await serve(router_of_named_users())
     alice = await open_speaker(address, "alice")
@@ -89,13 +90,38 @@ async def test_states_are_messages_and_progress_is_not(serve: Serve, open_speake
     await alice.frames_until("job", state="failed")
     again = await open_speaker(address, "alice")
     ready = await again.hello(Position(since["epoch"], since["offset"]))
-    await again.frames_until("job", state="failed")
 
-    offset = since["offset"]
-    kept = [f"!job {offset + 1}", f"!job {offset + 2}", f"{offset + 3}", f"!job {offset + 4}"]
-    assert [*kept[:2], "!job", *kept[2:]] == alice.headers[1:]
-    assert kept == again.headers[1:]
+    assert ["!job", "!job", "!job", f"{since['offset'] + 1} x=text", "!job"] == alice.headers[1:]
+    assert "hi" == await again.receive()
     assert ready["recovered"]
+    assert ["failed"] == [job["state"] for job in ready["jobs"]]
+
+
+async def test_jobs_that_a_node_did_not_hear_of(
+    serve: Serve, open_speaker: OpenSpeaker, open_client: Open, redis: Redis
+) -> None:
+    """
+    A node whose subscription was cut when a job ended reads the jobs anew, and tells its clients all of them; those of
+    the plain protocol each as a message.
+    """
+    address = await serve(router_of_named_users())
+    alice, plain = await open_speaker(address, "alice"), await open_client(address, "/socket?user=alice")
+    await alice.hello()
+    await say("started")
+    await alice.frames_until("job", state="started")
+    keys = Keyspace.of(get_settings()).shards[0]
+    (node,) = redis.zrange(keys.nodes, 0, -1)
+
+    with redis.pipeline() as pipeline:  # one transaction: the node cannot come back in between
+        pipeline.client_kill_filter(_type="pubsub")
+        pipeline.publish(keys.channel(node.decode()), "lost")
+        pipeline.incr(keys.position("j:u:alice"))
+        pipeline.hset(keys.record("u:alice", "j1"), "state", "failed")
+        pipeline.execute()
+    told = await alice.frames_until("jobs")
+
+    assert ["failed"] == [job["state"] for job in told["jobs"]]
+    assert ["queued", "started", "failed"] == [(await plain.receive())["job"]["state"] for _ in range(3)]
 
 
 async def test_a_plain_client_sees_jobs(serve: Serve, open_client: Open) -> None:

@@ -161,7 +161,7 @@ async def test_a_dead_nodes_users_go_offline(serve: Serve, open_client: Open, re
     for n in range(250):
         redis.hset(keys.route(f"u:{n}"), "dead", 1)
         redis.hset(keys.state(f"u:{n}"), mapping={"seq": 1, "online": 1})
-        redis.sadd(keys.members("dead"), f"u:{n}")
+        redis.sadd(keys.streams("dead"), f"u:{n}")
 
     events = [await told.next() for _ in range(250)]
 
@@ -237,18 +237,18 @@ async def test_a_node_whose_relay_dies(serve: Serve, open_client: Open, monkeypa
     """
     When the relay dies, every socket is closed with 1012, and the node is not ready from then on.
     """
-    from qrsocket.fanout.subscription import Subscription
+    from qrsocket.fanout.subscriber import Subscriber
 
     die = asyncio.Event()
-    run = Subscription.run
+    run = Subscriber.run
 
-    async def run_until_told(self: Subscription, on_frame: Any, on_open: Any) -> None:
+    async def run_until_told(self: Subscriber, on_frame: Any, on_open: Any) -> None:
         reading = asyncio.create_task(run(self, on_frame, on_open))
         await die.wait()
         reading.cancel()
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Subscription, "run", run_until_told)
+    monkeypatch.setattr(Subscriber, "run", run_until_told)
     address = await serve(Told().router)
     alice = await open_client(address, "/socket?user=alice")
 

@@ -180,8 +180,8 @@ async def test_an_order_to_close_is_not_repeated(address: str, speak: Any) -> No
     await socket.to("alice").send("live")
 
     assert ready["recovered"] is True
-    assert f"{alice.position.offset + 2}\nafter" == frame
-    assert f"{alice.position.offset + 3}\nlive" == await again.client.receive_text()
+    assert f"{alice.position.offset + 2} x=text\nafter" == frame
+    assert f"{alice.position.offset + 3} x=text\nlive" == await again.client.receive_text()
 
 
 async def test_what_a_deaf_node_missed(address: str, speak: Any, open_client: Open, redis: Redis) -> None:
@@ -213,7 +213,7 @@ async def test_a_lost_frame(address: str, speak: Any, redis: Redis) -> None:
     keys = Keyspace.of(get_settings()).shards[0]
     (node,) = redis.zrange(keys.nodes, 0, -1)
     offset = redis.incr(keys.position("u:alice"))
-    redis.xadd(keys.stream("u:alice"), {"k": "t", "p": "lost"}, id=f"{offset}-0")
+    redis.xadd(keys.history("u:alice"), {"k": "t", "p": "lost"}, id=f"{offset}-0")
 
     redis.hincrby(keys.frames, node.decode(), 1)
 
@@ -228,7 +228,7 @@ async def test_a_hole_before_a_frame(address: str, speak: Any, redis: Redis) -> 
     await alice.hello()
     keys = Keyspace.of(get_settings()).shards[0]
     offset = redis.incr(keys.position("u:alice"))
-    redis.xadd(keys.stream("u:alice"), {"k": "t", "p": "lost"}, id=f"{offset}-0")
+    redis.xadd(keys.history("u:alice"), {"k": "t", "p": "lost"}, id=f"{offset}-0")
 
     await socket.to("alice").send("next")
 
@@ -252,7 +252,7 @@ async def test_redis_comes_back_from_its_log(speak: Any, serve: Serve, configure
 
         with embedded_redis(*options, port=server.port):
             await socket.to("alice").send("after")
-            gap = await alice.control("gap")
+            gap = await alice.my_gap()
 
             assert gap["epoch"] != before["epoch"]
             assert "after" == await alice.receive()
@@ -275,7 +275,7 @@ async def test_redis_comes_back_empty(speak: Any, serve: Serve, open_client: Ope
 
         with embedded_redis(port=server.port):
             await socket.to("alice").send("after")
-            await alice.control("gap")
+            await alice.my_gap()
 
             assert "after" == await alice.receive() == await plain.receive_text()
             await asyncio.gather(alice.connection.close(), plain.connection.close())
@@ -291,7 +291,7 @@ async def test_a_node_that_comes_back_under_a_new_name(address: str, speak: Any,
     (node,) = redis.zrange(keys.nodes, 0, -1)
     with redis.pipeline() as pipeline:
         pipeline.zrem(keys.nodes, node)
-        pipeline.delete(keys.route("u:alice"), keys.members(node.decode()))
+        pipeline.delete(keys.route("u:alice"), keys.streams(node.decode()))
         pipeline.execute()
 
     await socket.to("alice").send("meanwhile")
@@ -309,7 +309,7 @@ async def test_nothing_is_left_of_a_connection(address: str, open_client: Open, 
     nobody = await open_client(address)
     await nobody.send(1)
     assert {"echo": 1} == await nobody.receive()
-    assert redis.keys("*stream:c:*")
+    assert redis.keys("*history:c:*")
 
     await nobody.connection.close()
 
@@ -359,7 +359,7 @@ async def test_what_redis_has_wrong_of_a_node(serve: Serve, speak: Any, redis: R
     keys = Keyspace.of(get_settings()).shards[0]
     (node,) = redis.zrange(keys.nodes, 0, -1)
 
-    redis.delete(keys.route("u:alice"), keys.members(node.decode()))
+    redis.delete(keys.route("u:alice"), keys.streams(node.decode()))
     await until(lambda: redis.exists(keys.route("u:alice")))
 
     await socket.to("alice").send("found")
@@ -403,11 +403,11 @@ async def test_a_message_that_cannot_be_read(address: str, speak: Any, redis: Re
     await alice.hello()
     keys = Keyspace.of(get_settings()).shards[0]
     offset = redis.incr(keys.position("u:alice"))
-    redis.xadd(keys.stream("u:alice"), {"k": "z", "p": "of tomorrow"}, id=f"{offset}-0")
+    redis.xadd(keys.history("u:alice"), {"k": "z", "p": "of tomorrow"}, id=f"{offset}-0")
 
     await socket.to("alice").send("next")
 
-    assert f"{offset + 1}\nnext" == await alice.client.receive_text()
+    assert f"{offset + 1} x=text\nnext" == await alice.client.receive_text()
 
 
 async def test_an_order_that_cannot_be_read(address: str, speak: Any, redis: Redis) -> None:
@@ -419,7 +419,7 @@ async def test_an_order_that_cannot_be_read(address: str, speak: Any, redis: Red
     await bob.hello()
     keys = Keyspace.of(get_settings()).shards[0]
     offset = redis.incr(keys.position("u:alice"))
-    redis.xadd(keys.stream("u:alice"), {"k": "c", "p": '{"code":4000,"reason":"","gently":true}'}, id=f"{offset}-0")
+    redis.xadd(keys.history("u:alice"), {"k": "c", "p": '{"code":4000,"reason":"","gently":true}'}, id=f"{offset}-0")
 
     await socket.to("alice").send("next")
     await socket.to("bob").send("hi")
@@ -442,13 +442,13 @@ async def test_a_plain_client_that_lost_messages(address: str, open_client: Open
 
 
 ODD_FRAMES = {
-    "an offset far ahead": "t\t{number}\t{epoch}\tforged\tu:alice\t{ahead}\nforged",
-    "an offset far ahead, for a close": 'c\t{number}\t{epoch}\tforged\tu:alice\t{ahead}\n{{"code":4101,"reason":""}}',
-    "an offset of another epoch": "t\t{number}\t0-deadbeef\tforged\tu:alice\t{ahead}\nforged",
-    "an offset that is no number for JavaScript": "t\t{number}\t{epoch}\tforged\tu:alice\t1" + "0" * 300 + "\nforged",
-    "an offset below zero": "t\t{number}\t{epoch}\tforged\tu:alice\t-1\nforged",
-    "a number far ahead": "t\t999999\t{epoch}\tforged\tu:alice\t{ahead}\nforged",
-    "a heartbeat of a number far ahead": "h\t999999\t{epoch}\t\n",
+    "an offset far ahead": "t\t{number}\t{epoch}\tforged\t\tu:alice\t{ahead}\nforged",
+    "an offset far ahead, for a close": 'c\t{number}\t{epoch}\tforged\t\tu:alice\t{ahead}\n{{"code":4101,"reason":""}}',
+    "an offset of another epoch": "t\t{number}\t0-deadbeef\tforged\t\tu:alice\t{ahead}\nforged",
+    "an offset that is no number for JavaScript": "t\t{number}\t{epoch}\tforged\t\tu:alice\t1" + "0" * 300 + "\nforged",
+    "an offset below zero": "t\t{number}\t{epoch}\tforged\t\tu:alice\t-1\nforged",
+    "a number far ahead": "t\t999999\t{epoch}\tforged\t\tu:alice\t{ahead}\nforged",
+    "a heartbeat of a number far ahead": "h\t999999\t{epoch}\t\t\n",
 }
 
 
@@ -465,14 +465,15 @@ async def test_an_odd_frame_costs_one_look(serve: Serve, speak: Any, redis: Redi
     alice = await speak(address)
     await alice.hello()
     keys, (connection,) = Keyspace.of(get_settings()).shards[0], node.hub.connections
+    subscription = connection.subscriptions["u:alice"]
     number = int(redis.hget(keys.frames, node.keeper.node) or 0) + 1
     ahead, epoch = alice.position.offset + 10**6, alice.position.epoch
 
     redis.publish(keys.channel(node.keeper.node), frame.format(number=number, epoch=epoch, ahead=ahead))
     await socket.to("alice").send("1")
     assert "1" == await alice.receive()
-    await until(lambda: not node.hub.is_behind(connection))
+    await until(lambda: not node.hub.is_behind(subscription))
     await socket.to("alice").send("2")
 
     assert "2" == await alice.receive()
-    assert not node.hub.is_behind(connection)
+    assert not node.hub.is_behind(subscription)

@@ -128,6 +128,22 @@ async def test_the_cap_holds_while_somebody_leaves(
     assert len(clients) - len(refused) + 4 == delivery.connections
 
 
+async def test_the_cap_is_reached_by_those_who_come_together(
+    serve: Serve, open_client: Open, configure: Configure
+) -> None:
+    """
+    Of a user's connections that come at one time as many stay as may, and no more are refused than are too many.
+    """
+    configure(max_connections_per_user=5)
+    address = await serve(router_of_named_users())
+    clients = await asyncio.gather(*(open_client(address, "/socket?user=alice") for _ in range(8)))
+    await asyncio.gather(*(client.connection.ping() for client in clients), return_exceptions=True)
+    await until(lambda: sum(client.connection.close_code == 4103 for client in clients) == 3)
+
+    assert 5 == (await socket.to("alice").send("who is there?")).connections
+    assert [False] * 5 == [await _is_refused(client) for client in clients if client.connection.close_code is None]
+
+
 async def _is_refused(client: Any) -> bool:
     try:
         return bool(await client.receive_text() != "who is there?")
@@ -462,7 +478,8 @@ async def test_clients_that_do_not_wait(
         writer.transport.abort()
 
     bob = await open_client(address, "/socket?user=bob")
-    await until(lambda: [b"u:bob"] == [key.split(b"route:")[1] for key in redis.scan_iter("*route*")])
+    await until(lambda: [b"u:bob"] == [key.split(b"route:")[1] for key in redis.scan_iter("*route:u:*")])
+    await until(lambda: 1 == len(redis.keys("*route:c:*")))
     await bob.send(1)
 
     assert {"echo": 1} == await bob.receive()

@@ -8,6 +8,7 @@ from fastapi import HTTPException
 from qrsocket import SocketError, authenticated, socket
 from qrsocket.position import Position
 from qrsocket.server import SocketRouter
+from qrsocket.server.wire import NO_HEADER
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.app.speaking import VERSION_1, Speaker
@@ -53,7 +54,7 @@ async def test_ready(serve: Serve, speak: Any) -> None:
     await socket.to("alice").send("hi")
     await socket.to("alice").send(b"\x00\n\xff")
 
-    assert {"connection", "user", "epoch", "offset", "recovered", "jobs"} == set(ready)
+    assert {"connection", "user", "epoch", "offset", "recovered", "jobs", "topics"} == set(ready)
     assert ("alice", False) == (ready["user"], ready["recovered"])
     assert VERSION_1 == alice.connection.subprotocol
     assert ["hi", b"\x00\n\xff"] == [await alice.receive(), await alice.receive()]
@@ -163,13 +164,17 @@ async def test_an_error_names_its_request(serve: Serve, speak: Any) -> None:
 @pytest.mark.parametrize(
     ("frame", "text"),
     [
-        ("no header", "A frame of qrsocket.v1 begins with a line: a request id, or nothing"),
-        (b"no header", "A frame of qrsocket.v1 begins with a line: a request id, or nothing"),
-        ("!hello\n{}", "!hello is not expected here: !hello is the first frame, or none"),
-        ("!what\n{}", "!what is not expected here: !hello is the first frame, or none"),
+        ("no header", NO_HEADER),
+        (b"no header", NO_HEADER),
+        ("\n1", NO_HEADER),
+        ("1  want=reply\n1", NO_HEADER),
+        ("1" + "x" * 600 + "\n1", NO_HEADER),
+        ("- want=reply\n1", "A request needs an id, for its answer to carry"),
+        ("!hello\n{}", "!hello is the first frame, or none"),
+        ('!what\n{"request":"1"}', "!what is not known here"),
         ("x" * 65 + "\n1", "A request id is at most 64 characters"),
-        ("\n{", "Invalid JSON"),
-        (b"\n1", "Binary messages are not handled here"),
+        ("-\n{", "Invalid JSON"),
+        (b"-\n1", "Binary messages are not handled here"),
     ],
 )
 async def test_a_frame_that_is_none(serve: Serve, speak: Any, frame: str | bytes, text: str) -> None:

@@ -67,22 +67,6 @@ test("the jobs of a former user are forgotten", async t => {
   assert.deepEqual(named(socket.jobs.list()), ["a1"]);
 });
 
-test("a kept change that comes again after a reconnect is told once", async t => {
-  const server = await serve(t);
-  const { socket, peer } = await server.ready();
-  const seen = record(socket, "job");
-
-  peer.job(jobOf("a", 1), 11);
-  peer.cut();
-  const again = await server.peer();
-  await again.welcome({ jobs: [jobOf("a", 2)] });
-  again.job(jobOf("a", 1), 11);
-  again.job(jobOf("a", 2), 12);
-  await caughtUp(socket, again);
-
-  assert.deepEqual(named(seen), ["a1", "a2"]);
-});
-
 test("a page that stays open for days keeps the running jobs and some of the ended ones", async t => {
   const { socket, peer } = await (await serve(t)).ready();
 

@@ -2,20 +2,43 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import { minified } from "./minify.js";
+import { next, serve } from "./support/server.js";
 
 const here = new URL(".", import.meta.url);
 const browser = new URL("../../qrsocket/browser/", import.meta.url);
 const read = name => readFile(new URL(name, browser), "utf8");
 const run = promisify(execFile);
 
-test("client.js is under 5 000 bytes, gzipped", async () => {
-  const size = gzipSync(await read("client.js"), { level: 9 }).length;
+for (const [name, limit] of [["client.js", 5000], ["react.js", 2000]]) {
+  test(`${name} is under ${limit} bytes, minified and gzipped`, async () => {
+    const size = gzipSync(await minified(name), { level: 9 }).length;
 
-  assert.ok(size < 5000, `${size} bytes`);
+    assert.ok(size < limit, `${size} bytes`);
+  });
+}
+
+test("what minifying makes of client.js is a client", async t => {
+  const folder = await mkdtemp(new URL("node_modules/.minified-", here).pathname);
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(`${folder}/client.mjs`, await minified("client.js"));
+  const { connect, ...others } = await import(`${folder}/client.mjs`);
+  const { socket, peer } = await (await serve(t, connect)).ready();
+  const room = socket.topic("room:7");
+  const [, { request }] = await peer.control();
+  peer.tell("joined", { topic: "room:7", request, epoch: "e", offset: 1 });
+  const message = next(room, "message");
+  peer.message("2 t=room:7", "hello");
+  const answer = socket.request({ q: 1 });
+  const [id] = (await peer.frame()).split(" ");
+  peer.message(`- r=${id}`, "A");
+
+  assert.deepEqual(Object.keys(others), ["hasEnded"]);
+  assert.deepEqual([await message, await answer], [["hello", { offset: 2, topic: "room:7" }], "A"]);
 });
 
 test("client.js imports nothing, and evaluates no text as code", async () => {
@@ -51,7 +74,7 @@ test("require() finds both, since Node 20.19", async () => {
   const check = 'console.log(...Object.keys(require("qrsocket")), ...Object.keys(require("qrsocket/react")))';
   const { stdout } = await run(process.execPath, ["--preserve-symlinks", "--input-type=commonjs", "-e", check], { cwd: here });
 
-  assert.equal(stdout, "connect hasEnded useJob useSocket\n");
+  assert.equal(stdout, "connect hasEnded useJob useJobs useMembers useMessages useSocket useStream useTopic\n");
 });
 
 const RESOLUTIONS = {

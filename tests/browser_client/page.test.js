@@ -30,6 +30,7 @@ for (const [name, hidden] of [["pagehide"], ["visibilitychange", true]]) {
   test(`${name}: the position is written`, async t => {
     const storage = memory();
     const { socket, peer } = await (await serve(t)).ready({ storage, timing: SLOW });
+    record(socket, "message");
     peer.message(11, 1);
     await caughtUp(socket, peer);
     assert.equal(offsetIn(storage), 10);
@@ -67,6 +68,20 @@ for (const name of ["visibilitychange", "online"]) {
     assert.equal(server.count, 2);
   });
 }
+
+test("a connection that comes back slowly comes at once when the page is shown", async t => {
+  const server = await serve(t);
+  const { socket, peer } = await server.ready({ timing: { ...SLOW, slow: 1e6 } });
+  const offline = next(socket, "state", state => state === "offline");
+  await peer.close(4103);
+  await offline;
+
+  happens("visibilitychange", true);
+  assert.equal(server.count, 1);
+  happens("visibilitychange");
+
+  await (await server.peer()).hello();
+});
 
 test("offline: said at once, and over with the next connection", async t => {
   const server = await serve(t);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { caughtUp, EPOCH, memory, next, record, serve } from "./support/server.js";
+import { caughtUp, EPOCH, memory, next, placeIn, record, serve } from "./support/server.js";
 
 const at = offset => ({ epoch: EPOCH, offset });
 
@@ -15,19 +15,20 @@ test("a client that was never here says nothing of a position, and hears of no g
   const hello = await peer.welcome({ recovered: false });
   await caughtUp(socket, peer);
 
-  assert.deepEqual([hello, gaps], [{}, []]);
+  assert.deepEqual([hello, gaps], [{ topics: {} }, []]);
 });
 
 test("it comes back with the last message that it has processed", async t => {
   const server = await serve(t);
   const { socket, peer } = await server.ready();
+  record(socket, "message");
   peer.message(11, 1);
   peer.message(12, 2);
   await caughtUp(socket, peer);
 
   peer.cut();
 
-  assert.deepEqual(await (await server.peer()).hello(), at(12));
+  assert.deepEqual(placeIn(await (await server.peer()).hello()), at(12));
 });
 
 test("a message counts when its handlers have been called, not before", async t => {
@@ -40,7 +41,19 @@ test("a message counts when its handlers have been called, not before", async t 
   peer.message(11, 1);
   await during;
 
-  assert.deepEqual(JSON.parse(Object.values(storage.items)[0]), { ...at(10), user: "alice" });
+  assert.deepEqual(placeIn(JSON.parse(Object.values(storage.items)[0])), at(10));
+});
+
+test("the first message of a stream has offset 0, and counts", async t => {
+  const server = await serve(t);
+  const { socket, peer } = await server.ready({}, { offset: -1 });
+  const seen = record(socket, "message");
+  for (const _ of [1, 2]) peer.message(0, "first");
+  await caughtUp(socket, peer);
+
+  peer.cut();
+
+  assert.deepEqual([seen, placeIn(await (await server.peer()).hello())], [["first"], at(0)]);
 });
 
 test("not recovered, with a position for this user: gap", async t => {
@@ -108,7 +121,7 @@ test("without a user each connection is another one: a reconnect is a gap, a rel
   await (await server.peer()).welcome({ user: null, recovered: false });
 
   await gap;
-  assert.deepEqual(storage.items, {});
+  assert.deepEqual(JSON.parse(Object.values(storage.items)[0]), { topics: { "*": at(5) } });
 });
 
 test("a connection without a user does not count by the position of the user before", async t => {
@@ -125,7 +138,7 @@ test("a connection without a user does not count by the position of the user bef
   again.cut();
 
   assert.deepEqual(seen, ["for nobody", "for nobody"]);
-  assert.deepEqual(await (await server.peer()).hello(), at(1000));
+  assert.deepEqual(placeIn(await (await server.peer()).hello()), at(1000));
 });
 
 test("a !gap moves the position, and is told", async t => {
@@ -137,7 +150,7 @@ test("a !gap moves the position, and is told", async t => {
   await gap;
   peer.cut();
 
-  assert.deepEqual(await (await server.peer()).hello(), { epoch: "epoch-2", offset: 3 });
+  assert.deepEqual(placeIn(await (await server.peer()).hello()), { epoch: "epoch-2", offset: 3 });
 });
 
 test("in another epoch a lower offset is a new message", async t => {
@@ -151,29 +164,31 @@ test("in another epoch a lower offset is a new message", async t => {
   assert.deepEqual(seen, ["new"]);
 });
 
-test("a change of a job moves the position like a message; progress does not", async t => {
+test("a change of a job takes no place among the messages", async t => {
   const server = await serve(t);
   const { socket, peer } = await server.ready();
+  record(socket, "message");
 
-  peer.job({ id: "a", seq: 1, state: "started" }, 11);
-  peer.job({ id: "a", seq: 2, state: "started", percent: 5 });
+  peer.message(11, 1);
+  peer.job({ id: "a", seq: 1, state: "started" });
   await caughtUp(socket, peer);
   peer.cut();
 
-  assert.deepEqual(await (await server.peer()).hello(), at(11));
+  assert.deepEqual(placeIn(await (await server.peer()).hello()), at(11));
 });
 
 test("after a reload it goes on where the page was", async t => {
   const server = await serve(t);
   const storage = memory();
   const { socket, peer } = await server.ready({ storage });
+  record(socket, "message");
   peer.message(11, 1);
   await caughtUp(socket, peer);
   socket.close();
 
   const { hello } = await server.ready({ storage });
 
-  assert.deepEqual(hello, at(11));
+  assert.deepEqual(placeIn(hello), at(11));
 });
 
 test("after a reload that was too long: gap", async t => {
@@ -190,6 +205,7 @@ test("after a reload that was too long: gap", async t => {
 test("many messages are few writes", async t => {
   const storage = memory();
   const { socket, peer } = await (await serve(t)).ready({ storage, timing: { save: 1e6 } });
+  record(socket, "message");
   const before = storage.writes;
 
   for (let n = 0; n < 500; n++) peer.message(11 + n, n);
@@ -200,14 +216,16 @@ test("many messages are few writes", async t => {
 
 test("the position is written a moment after a message", async t => {
   const storage = memory();
-  const { peer } = await (await serve(t)).ready({ storage, timing: { save: 1 } });
+  const { socket, peer } = await (await serve(t)).ready({ storage, timing: { save: 1 } });
+  record(socket, "message");
   const written = new Promise(resolve => {
     storage.setItem = (_, value) => resolve(JSON.parse(value));
   });
 
   peer.message(11, 1);
 
-  assert.deepEqual(await written, { ...at(11), user: "alice" });
+  const { user, topics, ...place } = await written;
+  assert.deepEqual([user, topics, placeIn(place)], ["alice", { "*": at(5) }, at(11)]);
 });
 
 for (const [name, storage] of Object.entries({
@@ -223,7 +241,7 @@ for (const [name, storage] of Object.entries({
     peer.message(11, 1);
     await caughtUp(socket, peer);
 
-    assert.deepEqual([hello, seen], [{}, [1]]);
+    assert.deepEqual([hello, seen], [{ topics: {} }, [1]]);
   });
 }
 
@@ -236,7 +254,7 @@ test("two sockets of one page have two positions; the next page finds both", asy
   assert.equal(server.open, 2);
   first.socket.close();
   second.socket.close();
-  const hellos = [(await server.ready({ storage })).hello, (await server.ready({ storage })).hello];
+  const hellos = [(await server.ready({ storage })).hello, (await server.ready({ storage })).hello].map(placeIn);
 
   assert.deepEqual(hellos, [at(10), at(20)]);
 });

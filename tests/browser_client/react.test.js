@@ -109,7 +109,7 @@ test("a job that is gone with its user is none", async t => {
 test("options count whoever is mounted first, a child without any too", async t => {
   const server = await serve(t);
   function Parent() {
-    useSocket(server.url, { ...options, auth: () => "parent's" });
+    useSocket({ url: server.url, ...options, auth: () => "parent's" });
     return h(Progress, { url: server.url, id: "a" });
   }
 
@@ -155,7 +155,7 @@ test("listening in an effect is early enough for the first message", async t => 
   const server = await serve(t);
   const seen = [];
   function Listener() {
-    const { socket } = useSocket(server.url, options);
+    const { socket } = useSocket({ url: server.url, ...options });
     useEffect(() => socket?.on("message", data => seen.push(data)), [socket]);
     return null;
   }

@@ -143,7 +143,7 @@ test("what the page has closed itself stays closed", async t => {
   const server = await serve(t);
   let ours;
   function Page({ token }) {
-    ours = useSocket(server.url, { ...options, auth: () => token }).socket;
+    ours = useSocket({ url: server.url, ...options, auth: () => token }).socket;
     return null;
   }
   const { render } = await mount(t, h(Page, { token: "old" }));
@@ -190,7 +190,7 @@ test("a job that appears later is there, and stays while the socket is away", as
   await peer.welcome();
   await shows("null");
 
-  peer.job(jobOf("a", 2, { percent: 2 }), 11);
+  peer.job(jobOf("a", 2, { percent: 2 }));
   await shows("a 2");
   peer.cut();
   await (await server.peer()).hello();

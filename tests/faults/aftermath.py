@@ -77,6 +77,16 @@ def online(port: int) -> list[str]:
     return cast(list[str], _get(port, "/online"))
 
 
+def members(port: int) -> dict[str, tuple[list[str], int]]:
+    """Return who has joined each room, and how many connections, as the node that serves *port* says."""
+    return {topic: (list(users), count) for topic, (users, count) in _get(port, "/members").items()}
+
+
+def jobs(port: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the jobs of each user who watches some, as the node that serves *port* says."""
+    return cast(dict[str, list[dict[str, Any]]], _get(port, "/jobs"))
+
+
 def leftovers(redis: Redis, nodes: int) -> list[str]:
     """Return each trace of a dead incarnation, and each hook that has not run, when *nodes* are live."""
     live = set(redis.zrange(f"{PREFIX}nodes", 0, -1))

@@ -27,6 +27,15 @@ SPARED_NODE = "n4"
 
 USERS = tuple(f"u{number:02}" for number in range(1, 26))
 
+# Topics. The members of rooms are told, and devices join and leave them. The application has devices join feeds when
+# they connect, and little is sent to each: if a node has missed a message of one, no later message tells it so.
+ROOMS = tuple(f"room:{number}" for number in range(1, 5))
+FEEDS = tuple(f"feed:{number:02}" for number in range(1, 81))
+EVERYONE = "*"
+
+# Users with two devices that see what becomes of their jobs.
+WATCHERS = ("u01", "u05", "u07", "u09", "u13")
+
 # Redis' password, and in every payload: it must be in no log.
 CANARY = "canary-3f9d07c1"
 

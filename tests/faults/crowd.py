@@ -11,8 +11,9 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
-from tests.faults.conditions import NODES, SPARED_NODE, USERS, end_with_driver, folder
+from tests.faults.conditions import FEEDS, NODES, ROOMS, SPARED_NODE, USERS, end_with_driver, folder
 from tests.faults.device import PLAIN, V1, Device, Habits
 from tests.faults.history import Recorder
 from tests.faults.orders import obey
@@ -29,6 +30,7 @@ KINDS = {
 AWAY = (0.2, 3.0)
 SHORTEST_BACKOFF, LONGEST_BACKOFF = 0.05, 1.0
 CHECK_PAUSE = 0.02
+ROOMS_OF_A_DEVICE, FEEDS_OF_A_DEVICE = 2, 30
 
 
 class Crowd:
@@ -75,6 +77,33 @@ class Crowd:
         """Return the users that have an open connection."""
         return sorted({device.habits.user for device in self._devices.values() if device.is_open})
 
+    async def views(self) -> dict[str, dict[str, Any]]:
+        """
+        Return for each topic that tells its members who has joined it, how many connections, and who somebody was told
+        of that has not, or was not told of.
+        """
+        joined = {name: self._joined(name) for name in ROOMS}
+        users = {name: {device.habits.user for device in devices} for name, devices in joined.items()}
+        return {
+            name: {
+                "members": sorted(users[name]),
+                "count": len(devices),
+                "wrong": sorted(device.habits.name for device in devices if device.topic(name).members != users[name]),
+            }
+            for name, devices in joined.items()
+        }
+
+    async def jobs(self) -> dict[str, dict[str, str]]:
+        """Return the state of each job that a device of each user that is open knows."""
+        return {
+            name: {job: state for job, (_, state) in device.jobs.items()}
+            for name, device in self._devices.items()
+            if device.is_open and device.habits.protocol == V1
+        }
+
+    def _joined(self, topic: str) -> list[Device]:
+        return [device for device in self._devices.values() if device.is_open and device.topic(topic).is_joined]
+
     async def _without(self, is_so: Callable[[Device], bool], patience: float) -> list[str]:
         try:
             async with asyncio.timeout(patience):
@@ -85,17 +114,21 @@ class Crowd:
         return [name for name, device in self._devices.items() if not is_so(device)]
 
 
-def habits() -> Iterator[Habits]:
-    """Yield who there is. Every third speaks plain."""
+def habits(seed: str) -> Iterator[Habits]:
+    """Yield who there is. Every fourth speaks plain, and joins no topic: some of each kind."""
+    chance = random.Random(f"{seed} habits")
     kinds = [(user, kind) for user, kinds in KINDS.items() for kind in kinds]
     for number, (user, kind) in enumerate(kinds, 1):
+        protocol = V1 if number % 4 else PLAIN
         yield Habits(
             name=f"{user}-{number:02}-{kind}",
             user=user,
-            protocol=V1 if number % 3 else PLAIN,
+            protocol=protocol,
             nodes=[SPARED_NODE] if kind == "permanent" else NODES,
             wanders=kind == "wanders",
-            asks=number % 2 == 0,
+            asks=number % 5 in (0, 2, 3),
+            rooms=chance.sample(ROOMS, ROOMS_OF_A_DEVICE) if protocol == V1 else (),
+            feeds=chance.sample(FEEDS, FEEDS_OF_A_DEVICE) if protocol == V1 and kind != "wanders" else (),
         )
 
 
@@ -112,7 +145,7 @@ async def keep_connected(device: Device) -> None:
 
 async def run(seed: str, ports: dict[str, int]) -> None:
     recorder = Recorder(folder(), "crowd")
-    devices = [Device(one, ports, recorder, random.Random(f"{seed} {one.name}")) for one in habits()]
+    devices = [Device(one, ports, recorder, random.Random(f"{seed} {one.name}")) for one in habits(seed)]
     crowd = Crowd(devices, random.Random(f"{seed} crowd"))
     async with asyncio.TaskGroup() as running:
         tasks = [running.create_task(keep_connected(device), name=device.habits.name) for device in devices]
@@ -125,6 +158,8 @@ async def run(seed: str, ports: dict[str, int]) -> None:
             stay=crowd.stay,
             finish=crowd.finish,
             truth=crowd.truth,
+            views=crowd.views,
+            jobs=crowd.jobs,
         )
         for task in tasks:
             task.cancel()

@@ -14,13 +14,22 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A publisher is about to send its *n*-th message."""
+    """
+    A publisher is about to send its *n*-th message.
+
+    Attributes:
+        to: Users, or one topic.
+        kept: It also reaches those who are away, and come back.
+        but: The session that is left out; empty for none.
+    """
 
     at: float
     sender: str
     n: int
     id: str
     to: tuple[str, ...]
+    kept: bool
+    but: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,8 @@ class Message:
 
     Attributes:
         to: From the payload, as are *id*, *sender* and *n*.
-        offset: None for a plain client.
+        offset: None for a plain client, and where it is not counted.
+        topic: That it is of, as the frame says; empty for the user's own.
     """
 
     at: float
@@ -96,6 +106,7 @@ class Message:
     n: int
     to: tuple[str, ...]
     offset: int | None
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,48 @@ class Gap:
     session: str
     epoch: str
     offset: int
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """
+    A client was told that it has joined a topic, or still has.
+
+    Attributes:
+        since: Where it was, if it has said so.
+        members: Users; None where that is not told.
+    """
+
+    at: float
+    session: str
+    topic: str
+    epoch: str
+    offset: int
+    recovered: bool
+    since: tuple[str, int] | None
+    members: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A client was told that it gets no more of a topic."""
+
+    at: float
+    session: str
+    topic: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A client was told who has joined a topic, and who has left it."""
+
+    at: float
+    session: str
+    topic: str
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +182,51 @@ class Answer:
     at: float
     session: str
     request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    A client is about to ask something that must be answered once.
+
+    Attributes:
+        fails: The application answers with an error.
+    """
+
+    at: float
+    session: str
+    request: str
+    fails: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """
+    Attributes:
+        outcome: "answer", "error", or "wrong" for the answer to another request.
+    """
+
+    at: float
+    session: str
+    request: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    A client was told of a job.
+
+    Attributes:
+        listed: Among others, and not when it entered the state.
+    """
+
+    at: float
+    session: str
+    job: str
+    seq: int
+    state: str
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +294,32 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """
+    Who has joined a topic, as Redis says.
+
+    Attributes:
+        count: Of connections.
+    """
+
+    at: float
+    topic: str
+    members: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The state of a job, as Redis says."""
+
+    at: float
+    user: str
+    job: str
+    seq: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leftovers:
     """Keys that nobody owns any more, each with why."""
 
@@ -220,14 +344,22 @@ Event: TypeAlias = (
     | Ready
     | Message
     | Gap
+    | Joined
+    | Left
+    | Change
     | Closed
     | Request
     | Answer
+    | Asked
+    | Replied
+    | Job
     | Hook
     | Hooked
     | Fault
     | Quiet
     | Presence
+    | Members
+    | Watched
     | Leftovers
     | Leak
 )

@@ -1,4 +1,8 @@
-"""The Celery side of a fault run: a job that sends several messages, and is done again when its worker was killed."""
+"""
+The Celery side of a fault run: a job that sends several messages, and one that its user watches.
+
+Both are done again when their worker was killed.
+"""
 
 import os
 import time
@@ -7,12 +11,12 @@ from functools import cache
 
 from celery import Celery, Task
 
-from qrsocket import Unavailable
-from qrsocket.celery import install
+from qrsocket import SocketError, Unavailable
+from qrsocket.celery import install, job, notify_user
 from qrsocket.sync import socket
 from tests.faults.conditions import apply_mutation, end_with_driver, folder
 from tests.faults.history import Recorder
-from tests.faults.messages import payload
+from tests.faults.messages import payload, recipients
 
 REDIS_URL = os.environ["QRSOCKET_REDIS_URL"]
 PAUSE = 0.1
@@ -53,14 +57,24 @@ def send_all(self: Task, to: Sequence[str], pad_bytes: Sequence[int]) -> None:
     sender = f"job:{self.request.id}"
     for n, size in enumerate(pad_bytes, 1):
         id = f"{self.request.id}-{n}"
-        recorder.record("send", sender=sender, n=n, id=id, to=list(to))
+        recorder.record("send", sender=sender, n=n, id=id, to=list(to), kept=True, but="")
         try:
-            delivery = socket.to(to).send(payload(id, sender, n, to, pad_bytes=size))
+            delivery = recipients(socket, to).send(payload(id, sender, n, to, pad_bytes=size), keep=True)
         except Unavailable as error:
             recorder.record("unknown", id=id, cause=error.cause)
             return
         recorder.record("sent", id=id, connections=delivery.connections)
         time.sleep(PAUSE)  # its work, in the midst of which its worker may be killed
+
+
+@jobs.task(bind=True, acks_late=True)
+@notify_user
+def work(self: Task, steps: int, *, fails: bool) -> None:
+    """Be watched: *steps* of a tenth of a second, and then an end."""
+    for _ in job.track(range(steps), message="at work"):
+        time.sleep(PAUSE)
+    if fails:
+        raise SocketError("it cannot be done")
 
 
 @cache

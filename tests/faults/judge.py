@@ -1,7 +1,18 @@
 """
 Judges a fault run by its history. What may have happened is not held against it: an unknown outcome excuses both ways.
 
-`judge` is pure; the invariants are those of STATE.md, and "I0" says that a history proves nothing.
+`judge` is pure. "I0" says that a history proves nothing; the other invariants:
+
+    I1   no silent loss                               I11  the canary is in no log
+    I2   nothing twice                                I13  I1 to I3, of what is sent to a topic
+    I3   in order                                     I14  nothing of a topic that was not joined
+    I4   a user's messages are to that user           I15  members as told are those who have joined
+    I5   hooks run once, in order                     I16  a request has one answer, one error, or no connection
+    I6   presence is true, nothing is left over       I17  `others` never reaches the connection it leaves out
+    I7   nobody is told of those who never left       I18  the newest state of a job that a device knows is the true
+    I8   nothing after the close                           one, and none comes after a newer one
+    I9   a question is answered in time
+    I10  nothing grows
 """
 
 from collections import Counter
@@ -11,26 +22,30 @@ from math import inf
 
 from tests.faults.deliveries import judge_deliveries
 from tests.faults.history import (
-    Answer,
+    Asked,
     Connecting,
     Event,
     Fault,
     Gap,
     Hook,
+    Job,
+    Joined,
     Leak,
     Leftovers,
     Message,
     Presence,
-    Request,
+    Ready,
+    Replied,
     Send,
     Unknown,
 )
-from tests.faults.hooks import extended, judge_hooks, rank, tell
-from tests.faults.story import REDIS_FAULTS, Limits, Session, Story, Trouble, Violation
+from tests.faults.hooks import judge_hooks, rank, tell
+from tests.faults.requests import judge_requests
+from tests.faults.story import Limits, Story, Violation
+from tests.faults.topics import judge_topics
+from tests.faults.watching import judge_jobs
 
 LEAST_ACKNOWLEDGED = 100
-# A request that met a fault has its time again from this long after it.
-BACK_AFTER = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,10 @@ class Summary:
         received: Deliveries, so a message to two devices counts twice.
         recoveries: Reconnections of a v1 device that recovered all that it had missed.
         unrecovered: Those that did not.
+        joins: Of topics, those of devices that came back with them included.
+        topic_recoveries: Those of them that recovered all that was missed.
+        requests: That were answered, or answered with an error.
+        jobs: Watched ones that some device was told of.
         reruns: Runs of hooks that were not the first attempt.
     """
 
@@ -54,6 +73,10 @@ class Summary:
     sessions: int
     recoveries: int
     unrecovered: int
+    joins: int
+    topic_recoveries: int
+    requests: int
+    jobs: int
     gaps: int
     hooks: int
     reruns: int
@@ -73,7 +96,9 @@ def judge(events: Sequence[Event], limits: Limits) -> list[Violation]:
         *judge_deliveries(story),
         *judge_hooks(story, limits),
         *_presence(story),
-        *_requests(story, limits),
+        *judge_requests(story, limits),
+        *judge_topics(story),
+        *judge_jobs(story),
         *_leaks(story),
     ]
 
@@ -81,7 +106,7 @@ def judge(events: Sequence[Event], limits: Limits) -> list[Violation]:
 def summary(events: Sequence[Event], violations: Sequence[Violation] = ()) -> Summary:
     """Count what is in a history, and what `judge` found in it."""
     story = Story(events)
-    reconnects = [ready.recovered for receiver in story.receivers for ready in receiver.reconnects()]
+    reconnects = _recovered(story, Ready)
     return Summary(
         faults=dict(sorted(Counter(fault.fault for fault in story.of(Fault) if fault.phase == "begin").items())),
         sent=len(story.of(Send)),
@@ -91,6 +116,10 @@ def summary(events: Sequence[Event], violations: Sequence[Violation] = ()) -> Su
         sessions=len(story.of(Connecting)),
         recoveries=reconnects.count(True),
         unrecovered=reconnects.count(False),
+        joins=len(story.of(Joined)),
+        topic_recoveries=_recovered(story, Joined).count(True),
+        requests=len(story.of(Replied)),
+        jobs=len({job.job for job in story.of(Job)}),
         gaps=len(story.of(Gap)),
         hooks=len(story.of(Hook)),
         reruns=sum(hook.attempt > 1 for hook in story.of(Hook)),
@@ -101,19 +130,27 @@ def summary(events: Sequence[Event], violations: Sequence[Violation] = ()) -> Su
 def _proves_nothing(story: Story) -> Iterator[Violation]:
     """I0."""
     acknowledged = _count_acknowledged(story)
-    recovered = any(ready.recovered for receiver in story.receivers for ready in receiver.reconnects())
     enough = {
         "it never became quiet": story.quiet < inf,
         "no presence was compared": story.of(Presence),
         "nobody looked for leftovers": story.of(Leftovers),
         "there was no fault": story.troubles,
         f"only {acknowledged} messages were acknowledged": acknowledged >= LEAST_ACKNOWLEDGED,
-        "nobody reconnected and recovered": recovered,
+        "nobody reconnected and recovered": any(_recovered(story, Ready)),
         "there was no hook": story.runs,
+        "nobody recovered in a topic": any(_recovered(story, Joined)),
+        "nothing was asked": story.of(Asked),
+        "nobody watched a job": story.of(Job),
     }
     yield from (Violation("I0", why) for why, is_enough in enough.items() if not is_enough)
     for stray in story.strays:
         yield Violation("I0", f"{stray} belongs to nothing that began")
+
+
+def _recovered(story: Story, kind: type[Ready | Joined]) -> list[bool]:
+    """Tell for each time that somebody was back, or back in a topic, whether nothing was missed."""
+    back = [event for receiver in story.receivers for event in receiver.reconnects()]
+    return [event.recovered for event in back if isinstance(event, kind)]
 
 
 def _count_acknowledged(story: Story) -> int:
@@ -149,35 +186,6 @@ def _last_hooks(story: Story, presence: Presence) -> Iterator[Violation]:
     if not story.losses:  # a Redis that forgot a hook before it ran never runs it
         untold = sorted(user for user in truth if last.get(user) is None)
         yield from (Violation("I6", f"{user} is connected {when}; no hook ever said so") for user in untold)
-
-
-def _requests(story: Story, limits: Limits) -> Iterator[Violation]:
-    """I9."""
-    allowed = limits.handler_timeout + 1
-    answered: dict[tuple[str, str], float] = {}
-    for answer in story.of(Answer):
-        answered.setdefault((answer.session, answer.request), answer.at)
-    for request in story.of(Request):
-        if (session := story.sessions.get(request.session)) is None:
-            yield Violation("I0", f"{request} belongs to nothing that began")
-            continue
-        end = min(answered.get((request.session, request.request), inf), session.closed)
-        if end <= request.at + allowed:
-            continue
-        deadline = extended(request.at, allowed, _hindrances(story, session), allowed + BACK_AFTER)
-        if end > deadline and deadline <= min(story.quiet, story.end):
-            yield Violation(
-                "I9",
-                f"request {request.request} of session {request.session} on {session.connecting.node}, "
-                f"{story.time(request.at)}: answer due {story.time(deadline)}, came {story.time(end)}",
-            )
-
-
-def _hindrances(story: Story, session: Session) -> list[Trouble]:
-    """Return what may delay the answer to a request, or keep its client from reading it."""
-    connecting = session.connecting
-    targets = {connecting.node, connecting.device, connecting.session}
-    return [trouble for trouble in story.troubles if trouble.name in REDIS_FAULTS or trouble.target in targets]
 
 
 def _leaks(story: Story) -> Iterator[Violation]:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tests.faults.conditions import CANARY, USERS
+from tests.faults.conditions import CANARY, EVERYONE, FEEDS, ROOMS, USERS
 
 SMALLEST_BYTES, LARGEST_BYTES = 50, 20 * 1024
 # Redis counts what a subscriber has not read only above its 16 KiB of fixed buffer: some must be larger than that.
@@ -18,6 +18,23 @@ LAST = "last"
 
 def payload(id: str, sender: str, n: int, to: Sequence[str], *, pad_bytes: int) -> dict[str, Any]:
     return {"id": id, "sender": sender, "n": n, "to": list(to), "pad": (CANARY + "x" * pad_bytes)[:pad_bytes]}
+
+
+def recipients(socket: Any, to: Sequence[str]) -> Any:
+    """Name, to a `socket` of either colour, users, a topic, or everyone."""
+    if EVERYONE in to:
+        return socket.everyone
+    return socket.topic(to[0]) if ":" in to[0] else socket.to(to)
+
+
+def some_recipients(chance: random.Random) -> list[str]:
+    """Choose some users, or a topic."""
+    die = chance.random()
+    if die < 0.02:
+        return [EVERYONE]
+    if die < 0.2:
+        return [chance.choice(FEEDS)]
+    return [chance.choice(ROOMS)] if die < 0.45 else some_users(chance)
 
 
 def some_users(chance: random.Random) -> list[str]:

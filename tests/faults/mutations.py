@@ -1,15 +1,23 @@
 """What keeps the promises, switched off one at a time: a fault run must notice each. Nothing of it is shipped."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 
-from qrsocket.message import Message
-from qrsocket.position import Position
+from qrsocket.message import NO_OPTIONS, Message
+from qrsocket.position import Entry, Position
 from qrsocket.presence.keeper import Keeper
+from qrsocket.presence.registry import Registration
+from qrsocket.presence.table import TRANSITIONS
 from qrsocket.roundtrip import Script
-from qrsocket.server.hub import Feed, Hub
+from qrsocket.server.connection import Connection
+from qrsocket.server.exchange import Exchange
+from qrsocket.server.hub import Hub
 from qrsocket.server.mender import Mender
+from qrsocket.server.subscription import Feed, Subscription
+from qrsocket.server.subscriptions import Subscriptions
+from qrsocket.streams import Stream, topic_of
 
 VARIABLE = "FAULTS_MUTATION"
 
@@ -24,10 +32,10 @@ def _without_resync() -> None:
 
     following = Hub._next
 
-    def take_as_it_comes(self: Hub, feed: Feed, position: Position, message: Message) -> None:
+    def take_as_it_comes(self: Hub, feed: Feed, stream: Stream, position: Position, message: Message) -> None:
         if feed.position is not None and feed.position.epoch == position.epoch:
             feed.position = position._replace(offset=position.offset - 1)
-        following(self, feed, position, message)
+        following(self, feed, stream, position, message)
 
     Hub._next = take_as_it_comes  # type: ignore[method-assign]
     Mender.suspect = lambda self: None  # type: ignore[method-assign]
@@ -39,6 +47,89 @@ def _without_reaper() -> None:
     async def leave_them(self: Keeper, keys: object) -> None: ...
 
     Keeper._reap = leave_them  # type: ignore[method-assign]
+
+
+def _without_topics_compared() -> None:
+    """A node that suspects that it has missed something does not look at topics."""
+    counted = Hub.counted
+
+    def without_topics(self: Hub) -> tuple[Stream, ...]:
+        return tuple(stream for stream in counted.__get__(self) if topic_of(stream) is None)
+
+    Hub.counted = property(without_topics)  # type: ignore[method-assign, assignment]
+
+
+def _without_tops_of_topics() -> None:
+    """A node that is told how far a topic is does not look for what it has not heard."""
+    hearing = Hub.heard
+
+    def heard(self: Hub, stream: Stream, position: Position) -> None:
+        if topic_of(stream) is None:
+            hearing(self, stream, position)
+
+    Hub.heard = heard  # type: ignore[method-assign]
+
+
+def _without_rereading(prefix: str) -> Callable[[], None]:
+    """A node that has missed a change of a state, of jobs or members, does not read it."""
+
+    def change() -> None:
+        rereading = Mender.reread
+
+        async def reread(self: Mender, stream: Stream) -> None:
+            if not stream.startswith(prefix):
+                await rereading(self, stream)
+
+        Mender.reread = reread  # type: ignore[method-assign]
+
+    return change
+
+
+def _without_positions_of_topics() -> None:
+    """Who comes back to a topic begins with what is sent from then on."""
+    registering = Subscriptions._register
+
+    async def register(
+        self: Subscriptions, streams: Iterable[Stream], since: Mapping[Stream, Position]
+    ) -> Registration | None:
+        places = {stream: position for stream, position in since.items() if topic_of(stream) is None}
+        return await registering(self, streams, places)
+
+    Subscriptions._register = register  # type: ignore[method-assign]
+
+
+def _without_gaps_of_topics() -> None:
+    """Nobody is told that messages of a topic are missing."""
+    telling = Connection.tell_gap
+
+    def tell_gap(self: Connection, stream: Stream, position: Position) -> bool:
+        return topic_of(stream) is not None or telling(self, stream, position)
+
+    Connection.tell_gap = tell_gap  # type: ignore[method-assign]
+
+
+def _without_leaving() -> None:
+    """Who leaves a topic is told so, and goes on to get its messages."""
+
+    async def leave(self: Subscriptions, topic: str, why: str, request: str | None = None) -> None:
+        self._connection.tell("left", topic=topic, why=why, request=request)
+
+    Subscriptions.leave = leave  # type: ignore[method-assign]
+
+
+def _without_others_in_recovery() -> None:
+    """Whom a message leaves out, is forgotten with those who read it from the stream."""
+    offering = Connection.offer_entry
+
+    def offer_entry(self: Connection, subscription: Subscription, entry: Entry) -> None:
+        offering(self, subscription, entry._replace(message=replace(entry.message, options=NO_OPTIONS)))
+
+    Connection.offer_entry = offer_entry  # type: ignore[method-assign]
+
+
+def _without_failures() -> None:
+    """A request whose handler fails is not answered."""
+    Exchange.failed = lambda self, text, request: None  # type: ignore[method-assign]
 
 
 def _in_lua(*changes: tuple[str, str]) -> Callable[[], None]:
@@ -60,9 +151,9 @@ def _in_lua(*changes: tuple[str, str]) -> Callable[[], None]:
 
 
 SCRIPTS = (
-    ("qrsocket.fanout", "publish", "epoch", "stream"),
-    ("qrsocket.presence", "renew", "epoch"),
-    ("qrsocket.presence", "reap", "epoch", "presence/transition"),
+    ("qrsocket.fanout", "publish", "epoch", "offsets"),
+    ("qrsocket.presence", "renew", "keys", "epoch"),
+    ("qrsocket.presence", "reap", "keys", *TRANSITIONS),
 )
 
 MUTATIONS: dict[str, Callable[[], None]] = {
@@ -74,12 +165,30 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         ("if now - (beat or now) > (lease_ms or 0) / 2 then return {0} end", ""),
     ),
     # A Redis that forgot who is there has that told at once.
-    "settle-window": _in_lua(("if now < settle_until then", "if false then")),
+    "settle-window": _in_lua(("if now < settle_until and", "if false and")),
     # A Redis that forgot the newest messages gives their offsets out again.
     "run-id": _in_lua(("if run_id ~= known then", "if not epoch then")),
     # What is sent again after a lost answer, or by a task that is run again, is sent twice.
     "message-id": _in_lua(("if seen then return", "if false then return")),
+    "topics-compared": _without_topics_compared,
+    "topic-tops": _without_tops_of_topics,
+    "topic-positions": _without_positions_of_topics,
+    "topic-gaps": _without_gaps_of_topics,
+    "leaving": _without_leaving,
+    "members-reread": _without_rereading("m:"),
+    # Nobody is told that the grace of a member is over, or a dead node's members are gone.
+    "members-left": _in_lua(("tell_members()\nreturn reply", "return reply")),
+    "others": _without_others_in_recovery,
+    "failures": _without_failures,
+    "jobs-reread": _without_rereading("j:"),
 }
 
 # The faults under which a mutation shows, where in a mixture of all it shows too seldom: those of one kind come faster.
-SHOWN_BY: dict[str, tuple[str, ...]] = {"settle-window": ("wipe-redis",)}
+SHOWN_BY: dict[str, tuple[str, ...]] = {
+    "settle-window": ("wipe-redis",),
+    # Other faults have clients come back, which then ask for all anew.
+    "topics-compared": ("cut-node",),
+    "jobs-reread": ("cut-node",),
+    # Hardly anything else that keeps an answer back.
+    "failures": ("deaf-client", "kill-worker"),
+}

@@ -41,6 +41,7 @@ KINDS = {
 }
 DATA_LOSS = frozenset({"rollback-redis", "wipe-redis"})
 NODE_LOSS = frozenset({"kill-node"})
+NODE_AWAY = frozenset({"stop-node", "cut-node"})
 OUTAGES = frozenset({"pause-redis", "restart-redis", "stop-redis", "down-redis"})
 
 # Seconds from one fault of a lane to the next, chosen at random.

@@ -4,7 +4,7 @@ The publishers of a fault run: several senders at once, each with one message af
     python -m tests.faults.publish awaiting|blocking SEED
 
 Where an outcome is not known that is written down, and the sender goes on with its next message. Orders: `stop`,
-`flood` for many large messages to one user, and `last` for one more message to each user.
+`flood` for many large messages to one user, and `last` for one more message to each user and room, and to everyone.
 """
 
 import asyncio
@@ -17,16 +17,18 @@ from itertools import count
 from typing import Any
 
 from qrsocket import Delivery, Unavailable, socket
+from qrsocket.context import Context, running_for
 from qrsocket.sync import socket as blocking
-from tests.faults.conditions import USERS, apply_mutation, end_with_driver, folder
+from tests.faults.conditions import EVERYONE, ROOMS, USERS, WATCHERS, apply_mutation, end_with_driver, folder
 from tests.faults.history import Recorder
-from tests.faults.jobs import send_all
-from tests.faults.messages import LAST, payload, some_size, some_users
+from tests.faults.jobs import send_all, work
+from tests.faults.messages import LAST, payload, recipients, some_recipients, some_size
 from tests.faults.orders import obey
 
 AWAITING_SENDERS, BLOCKING_SENDERS = 6, 3
 # Seconds between two messages of one sender: about 35 messages a second in all.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.4
+KEPT_SHARE = 0.9
 JOB_PAUSE = 1.0
 LEAST_OF_A_JOB, MOST_OF_A_JOB = 3, 8
 # Together 5 MB: more than the kernel takes for a client that does not read, and than its node then queues.
@@ -48,24 +50,34 @@ class Sender:
     def pause(self) -> float:
         return self.chance.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)
 
-    async def send(self, to: Sequence[str], *, pad_bytes: int | None = None) -> bool:
+    async def send(self, to: Sequence[str], *, pad_bytes: int | None = None, keep: bool = True) -> bool:
         """Send to *to*; something of any size, if it is not given. Returns whether it was acknowledged."""
-        id, message = self._next(to, pad_bytes)
+        id, message = self._next(to, pad_bytes, keep=keep)
         with self._outcome(id) as delivered:
-            delivered(await socket.to(to).send(message, message_id=id))
+            delivered(await recipients(socket, to).send(message, message_id=id, keep=keep))
             return True
         return False
 
-    def send_blocking(self, to: Sequence[str]) -> None:
-        id, message = self._next(to, None)
-        with self._outcome(id) as delivered:
-            delivered(blocking.to(to).send(message, message_id=id))
+    async def send_something(self) -> None:
+        await self.send(self._to(), keep=self._keeps())
 
-    def _next(self, to: Sequence[str], pad_bytes: int | None) -> tuple[str, dict[str, Any]]:
+    def send_something_blocking(self) -> None:
+        to, keep = self._to(), self._keeps()
+        id, message = self._next(to, None, keep=keep)
+        with self._outcome(id) as delivered:
+            delivered(recipients(blocking, to).send(message, message_id=id, keep=keep))
+
+    def _to(self) -> list[str]:
+        return some_recipients(self.chance)
+
+    def _keeps(self) -> bool:
+        return self.chance.random() < KEPT_SHARE
+
+    def _next(self, to: Sequence[str], pad_bytes: int | None, *, keep: bool) -> tuple[str, dict[str, Any]]:
         n = next(self._numbers)
         id = f"{self.name}-{n}"
         message = payload(id, self.name, n, to, pad_bytes=pad_bytes or some_size(self.chance))
-        self._recorder.record("send", sender=self.name, n=n, id=id, to=list(to))
+        self._recorder.record("send", sender=self.name, n=n, id=id, to=list(to), kept=keep, but="")
         return id, message
 
     @contextmanager
@@ -83,7 +95,7 @@ async def publish_awaiting(seed: str) -> None:
 
     async def run(sender: Sender) -> None:
         while not stopped.is_set():
-            await sender.send(some_users(sender.chance))
+            await sender.send_something()
             await _passes(stopped.wait(), sender.pause)
 
     async with asyncio.TaskGroup() as running:
@@ -100,8 +112,8 @@ async def publish_awaiting(seed: str) -> None:
 
         async def last() -> None:
             sender = Sender(LAST, seed)
-            for user in USERS:
-                await sender.send([user])
+            for stream in (*ROOMS, EVERYONE, *USERS):
+                await sender.send([stream])
 
         await obey(stop=stop, flood=flood, last=last)
         stopped.set()
@@ -112,7 +124,7 @@ async def publish_blocking(seed: str) -> None:
 
     def run(sender: Sender) -> None:
         while not stopped.wait(sender.pause):
-            sender.send_blocking(some_users(sender.chance))
+            sender.send_something_blocking()
 
     # Daemons: a broker that does not answer keeps nobody from ending.
     threads = [
@@ -132,11 +144,13 @@ async def publish_blocking(seed: str) -> None:
 
 
 def _queue_jobs(stopped: threading.Event, chance: random.Random) -> None:
-    """Queue a job each second. What the broker makes of it meanwhile, a fault or not, is not asked here."""
+    """Queue two jobs each second. What the broker makes of it meanwhile, a fault or not, is not asked here."""
     while not stopped.wait(JOB_PAUSE):
         sizes = [some_size(chance) for _ in range(chance.randint(LEAST_OF_A_JOB, MOST_OF_A_JOB))]
         try:
-            send_all.delay(some_users(chance), sizes)
+            send_all.delay(some_recipients(chance), sizes)
+            with running_for(Context(user=chance.choice(WATCHERS))):
+                work.delay(chance.randint(1, LEAST_OF_A_JOB), fails=chance.random() < 0.2)
         except Exception as error:
             print(f"job not queued: {type(error).__name__}", file=sys.stderr, flush=True)
 

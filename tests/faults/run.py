@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.faults.aftermath import growth, leftovers, online, told_by_logs
+from tests.faults.aftermath import growth, jobs, leftovers, members, online, told_by_logs
 from tests.faults.blocking import blocking
 from tests.faults.conditions import GRACE, LEASE, NODES, SPARED_NODE, TICK
 from tests.faults.damage import Damage
@@ -42,6 +43,44 @@ class Options:
     mutation: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    Attributes:
+        online: Users, as Redis says.
+        truth: Users that have an open connection.
+        left: What is left over.
+        members: Of each room, and how many connections have joined it, as Redis says.
+        views: The same in truth; "wrong" are the devices that were told something else.
+        jobs: Of each user who watches some, as Redis says.
+        known: The states of jobs that each device was told.
+    """
+
+    online: list[str]
+    truth: list[str]
+    left: list[str]
+    members: dict[str, tuple[list[str], int]]
+    views: dict[str, dict[str, Any]]
+    jobs: dict[str, list[dict[str, Any]]]
+    known: dict[str, dict[str, str]]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is as it must be. The judge says it better: by the histories."""
+        are_members_true = all(
+            not view["wrong"] and self.members[topic] == (view["members"], view["count"])
+            for topic, view in self.views.items()
+        )
+        are_jobs_true = all(
+            self.known[device].get(job["id"]) == job["state"]
+            for user, jobs in self.jobs.items()
+            for job in jobs
+            for device in self.known
+            if device.startswith(f"{user}-")
+        )
+        return self.online == self.truth and not self.left and are_members_true and are_jobs_true
+
+
 async def run(options: Options, say: Callable[[str], None]) -> list[str]:
     """Make a run that writes its history. Returns what is worth a note, but violates nothing."""
     recorder = Recorder(options.folder, "driver")
@@ -55,9 +94,14 @@ async def run(options: Options, say: Callable[[str], None]) -> list[str]:
             say("waiting until all has settled")
             notes = await _settle(all)
             recorder.record("quiet")
-            who, truth, left = await _look(all)
-            recorder.record("presence", online=who, truth=truth)
-            recorder.record("leftovers", what=left)
+            look = await _look(all)
+            recorder.record("presence", online=look.online, truth=look.truth)
+            recorder.record("leftovers", what=look.left)
+            for topic, (users, count) in look.members.items():
+                recorder.record("members", topic=topic, members=users, count=count)
+            for user, jobs in look.jobs.items():
+                for job in jobs:
+                    recorder.record("watched", user=user, job=job["id"], seq=job["seq"], state=job["state"])
             after = await all.vitals()
             found = [text for name in NODES for text in growth(name, before[name], after[name])]
             found += [text for node in all.nodes.values() for text in node.ended_by_itself]
@@ -83,8 +127,7 @@ async def _settle(all: Stage) -> list[str]:
         notes.append(f"not connected within {STAY_TIMEOUT:g} s: {', '.join(late)}")
     deadline = time.monotonic() + SETTLE_TIMEOUT
     while time.monotonic() < deadline:
-        who, truth, left = await _look(all)
-        if who == truth and not left:
+        if (await _look(all)).is_settled:
             break
         await asyncio.sleep(CHECK_PAUSE)
     # Who has the very last message to its user has all that came before.
@@ -94,11 +137,18 @@ async def _settle(all: Stage) -> list[str]:
     return notes
 
 
-async def _look(all: Stage) -> tuple[list[str], list[str], list[str]]:
-    """Return who is online as Redis says, who is in truth, and what is left over."""
-    who = await blocking(online, all.ports[SPARED_NODE])
-    truth = await all.crowd.ask("truth", timeout=5)
-    return who, truth, await blocking(leftovers, all.redis.client, len(NODES))
+async def _look(all: Stage) -> Look:
+    """Look at what Redis says, and what the clients were told."""
+    port = all.ports[SPARED_NODE]
+    return Look(
+        online=await blocking(online, port),
+        truth=await all.crowd.ask("truth", timeout=5),
+        left=await blocking(leftovers, all.redis.client, len(NODES)),
+        members=await blocking(members, port),
+        views=await all.crowd.ask("views", timeout=5),
+        jobs=await blocking(jobs, port),
+        known=await all.crowd.ask("jobs", timeout=5),
+    )
 
 
 def _unfinished_jobs(all: Stage) -> int:

@@ -10,7 +10,7 @@ import psutil
 
 from tests.running import Running
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 40.0
 START_PAUSE = 0.2
 
 
@@ -41,7 +41,7 @@ class Service:
         Start it unless it runs, and again while it does not come up: Redis may be down meanwhile.
 
         Raises:
-            AssertionError: It did not come up within 20 s. The text has its last lines.
+            AssertionError: It did not come up within 40 s. The text has its last lines.
         """
         with self._one_at_a_time:
             self._look()

@@ -14,6 +14,8 @@ from tests.faults.history import (
     Gap,
     Hook,
     Hooked,
+    Joined,
+    Left,
     Message,
     Open,
     Presence,
@@ -26,7 +28,7 @@ from tests.faults.history import (
 
 T = TypeVar("T")
 
-Seen: TypeAlias = Open | Ready | Message | Gap | Closed
+Seen: TypeAlias = Open | Ready | Joined | Message | Gap | Left | Closed
 
 NODE_FAULTS = {"kill-node", "stop-node", "cut-node"}
 DATA_LOSS = {"rollback-redis", "wipe-redis"}
@@ -56,7 +58,8 @@ class Limits:
 class Violation:
     """
     Attributes:
-        invariant: "I1" to "I11" of STATE.md; "I0" is a history that proves nothing.
+        invariant: "I1" to "I11" of connections, users and hooks, "I13" to "I18" of topics, requests and jobs: see
+            `judge`. "I0" is a history that proves nothing.
         text: Who, what and when, in seconds since the history began.
     """
 
@@ -90,11 +93,18 @@ class Sending:
 
 @dataclass(slots=True)
 class Session:
-    """A connection, from its client's side. What did not happen was at infinity."""
+    """
+    A connection, from its client's side; or the time in which it has joined a topic. What did not happen was at
+    infinity.
+
+    Attributes:
+        former: The session before it, which its client has told the server of; empty for none.
+    """
 
     connecting: Connecting
     opened: float = inf
     closed: float = inf
+    former: str = ""
 
     def is_open(self, at: float) -> bool:
         return self.opened <= at < self.closed
@@ -103,25 +113,35 @@ class Session:
 @dataclass(slots=True)
 class Receiver:
     """
-    Who must not miss anything: a v1 device over all its sessions, or one plain session.
+    Who must not miss anything of a stream: a v1 device over all its sessions, or one plain session.
 
     Attributes:
-        seen: What its sessions saw, in order.
+        stream: Its user, or a topic.
+        sessions: Of a topic: the times in which it has joined.
+        seen: What its sessions saw of the stream, in order.
     """
 
     name: str
     user: str
     is_v1: bool
+    stream: str
     sessions: list[Session] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
 
     @property
-    def opened(self) -> float:
-        return min(session.opened for session in self.sessions)
+    def is_of_topic(self) -> bool:
+        return self.stream != self.user
 
-    def reconnects(self) -> list[Ready]:
-        """Return the ready events after the first: those that had something to recover."""
-        return [event for event in self.seen if isinstance(event, Ready)][1:]
+    @property
+    def opened(self) -> float:
+        return min((session.opened for session in self.sessions), default=inf)
+
+    def is_open(self, at: float) -> bool:
+        return any(session.is_open(at) for session in self.sessions)
+
+    def reconnects(self) -> list[Ready | Joined]:
+        """Return when it was back, after the first time: then it had something to recover."""
+        return [event for event in self.seen if isinstance(event, Ready | Joined)][1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +200,8 @@ class Story:
         self.losses = [trouble for trouble in self.troubles if trouble.name in DATA_LOSS]
         self.sendings = _sendings(self.of(Send), self.of(Sent), self.of(Unknown))
         self.sessions = {connecting.session: Session(connecting) for connecting in self.of(Connecting)}
+        self._of_session: dict[str, Receiver] = {}
+        self._of_topic: dict[tuple[str, str], Receiver] = {}
         self.receivers = self._receivers(events)
         self.runs = self._runs(events)
 
@@ -191,13 +213,18 @@ class Story:
         return "never" if at == inf else f"{at - self.start:.3f} s"
 
     def acknowledged(self) -> dict[str, list[Sending]]:
-        """Return the acknowledged messages to each user, by the beginnings of their sends."""
-        by_user: defaultdict[str, list[Sending]] = defaultdict(list)
+        """Return what was acknowledged, and kept, of each user and topic, by the beginnings of the sends."""
+        by_stream: defaultdict[str, list[Sending]] = defaultdict(list)
         for sending in sorted(self.sendings.values(), key=lambda sending: sending.begin):
-            if sending.acknowledged < inf:
-                for user in dict.fromkeys(sending.send.to):
-                    by_user[user].append(sending)
-        return by_user
+            if sending.acknowledged < inf and sending.send.kept:
+                for stream in dict.fromkeys(sending.send.to):
+                    by_stream[stream].append(sending)
+        return by_stream
+
+    def is_left_out(self, receiver: Receiver, sending: Sending) -> bool:
+        """Tell whether *receiver* is the device, or the plain session, that *sending* leaves out."""
+        asking = self._of_session.get(sending.send.but)
+        return asking is not None and (asking.name, asking.user) == (receiver.name, receiver.user)
 
     def has_data_loss(self, begin: float, end: float) -> bool:
         """Tell whether Redis lost data on purpose at some time between *begin* and *end*."""
@@ -205,31 +232,52 @@ class Story:
 
     def _receivers(self, events: Iterable[Event]) -> list[Receiver]:
         receivers: dict[tuple[str, ...], Receiver] = {}
-        of_session: dict[str, Receiver] = {}
         for session in self.sessions.values():
             connecting = session.connecting
             is_v1 = connecting.protocol == "v1"
             name = f"device {connecting.device}" if is_v1 else f"plain session {connecting.session}"
             receiver = receivers.setdefault(
-                (name, connecting.user), Receiver(f"{name} of {connecting.user}", connecting.user, is_v1)
+                (name, connecting.user),
+                Receiver(f"{name} of {connecting.user}", connecting.user, is_v1, connecting.user),
             )
             receiver.sessions.append(session)
-            of_session[connecting.session] = receiver
+            self._of_session[connecting.session] = receiver
         for event in events:
             if isinstance(event, Seen):
-                self._see(event, of_session)
-        return list(receivers.values())
+                self._see(event)
+        return [*receivers.values(), *self._of_topic.values()]
 
-    def _see(self, event: Seen, of_session: dict[str, Receiver]) -> None:
-        if event.session not in of_session:
+    def _see(self, event: Seen) -> None:
+        if event.session not in self._of_session:
             self.strays.append(event)
             return
-        session = self.sessions[event.session]
-        of_session[event.session].seen.append(event)
+        session, receiver = self.sessions[event.session], self._of_session[event.session]
+        if isinstance(event, Joined | Left | Message | Gap) and event.topic:
+            self._see_of_topic(event, receiver)
+            return
+        receiver.seen.append(event)
         if isinstance(event, Open | Ready):
+            if session.opened == inf:
+                opened = [one for one in receiver.sessions if one.opened < inf and one is not session]
+                session.former = opened[-1].connecting.session if opened else ""
             session.opened = min(session.opened, event.at)
         elif isinstance(event, Closed):
             session.closed = min(session.closed, event.at)
+            for (name, _), joined in self._of_topic.items():
+                if name == receiver.name:
+                    joined.seen.append(event)
+                    _leave(joined, event)
+
+    def _see_of_topic(self, event: Joined | Left | Message | Gap, device: Receiver) -> None:
+        receiver = self._of_topic.setdefault(
+            (device.name, event.topic),
+            Receiver(device.name, device.user, device.is_v1, event.topic),
+        )
+        receiver.seen.append(event)
+        if isinstance(event, Joined) and not receiver.is_open(event.at):
+            receiver.sessions.append(Session(self.sessions[event.session].connecting, event.at))
+        elif isinstance(event, Left):
+            _leave(receiver, event)
 
     def _runs(self, events: Iterable[Event]) -> dict[str, list[Run]]:
         """Return the runs of each user, by their beginnings."""
@@ -248,6 +296,12 @@ class Story:
             else:
                 self.strays.append(event)
         return runs
+
+
+def _leave(receiver: Receiver, event: Left | Closed) -> None:
+    for joined in receiver.sessions:
+        if joined.connecting.session == event.session:
+            joined.closed = min(joined.closed, event.at)
 
 
 def _troubles(faults: Iterable[Fault], *, until: float) -> list[Trouble]:

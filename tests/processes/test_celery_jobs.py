@@ -17,7 +17,9 @@ from qrsocket import socket
 from qrsocket.celery import install, job
 from qrsocket.context import Context, running_for
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keyspace
+from qrsocket.message import Kind
 from qrsocket.settings import get_settings
 from qrsocket.sync import socket as blocking
 from tests.app.conftest import serving
@@ -266,8 +268,11 @@ async def test_what_could_not_be_told_is_told_when_redis_is_back(
     order once Redis goes on.
     """
     task = getattr(jobs, name)
-    with embedded_redis() as frozen, Redis.from_url(frozen.url) as client:
+    with embedded_redis() as frozen, Redis.from_url(frozen.url) as client, client.pubsub() as channel:
         configure(redis_url=frozen.url, redis_timeout=300 * MS)
+        keys, states = Keyspace.of(get_settings()).shards[0], []
+        client.hset(keys.route("u:alice"), "n1", 1)  # as a web node that alice is connected to
+        channel.subscribe(keys.channel("n1"))
         with worker({"SHAPES_QUEUE": name}, app=APP) as running:
             frozen.process.send_signal(SIGSTOP)
             with running_for(ALICE):
@@ -276,12 +281,15 @@ async def test_what_could_not_be_told_is_told_when_redis_is_back(
             frozen.process.send_signal(SIGCONT)
 
             def told() -> list[str]:
-                kept = client.xrange(Keyspace.of(get_settings()).shards[0].stream("u:alice"))
-                return [json.loads(fields[b"p"])["job"]["state"] for _, fields in kept]
+                while (sent := channel.get_message(ignore_subscribe_messages=True, timeout=0)) is not None:
+                    message = Frame.parse(sent["data"]).message
+                    if message.kind is Kind.JOB:
+                        states.append(json.loads(message.payload)["job"]["state"])
+                return states
 
             await until(lambda: {"succeeded", "failed"} & set(told()))
             running.kill()
-        assert STATES[task] == told()
+        assert STATES[task] == states
 
 
 @pytest.mark.parametrize("name", ["be_killed_halfway", "be_killed_halfway_later"], ids=["blocking", "async"])

@@ -152,7 +152,8 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     shapes.app.set_current()  # of shared tasks: other tests may have made another one theirs
     # An application of its own, for which no worker of other tests speaks.
-    configure(lease=LEASE, renew_interval=500 * MS, application="fates")
+    # A node that hears nothing for that long takes its subscription for dead, and does not tell what came meanwhile.
+    configure(lease=LEASE, renew_interval=500 * MS, redis_timeout=PATIENCE, application="fates")
     app = FastAPI()
     app.include_router(router_of_named_users())
     queue = f"{pool_name}-{is_late}"

@@ -97,7 +97,8 @@ async def test_the_verbs(redis_server: EmbeddedRedis) -> None:
         "import asyncio\nfrom qrsocket.context import Context, running_for\n"
         "async def main(message, user_id, user_ids):\n"
         f"{body}    print('ran')\n"
-        "with running_for(Context(user='alice')):\n    asyncio.run(main({'a': 1}, 'alice', ['alice', 7]))\n"
+        "with running_for(Context(user='alice', connection='c1')):\n"
+        "    asyncio.run(main({'a': 1}, 'alice', ['alice', 7]))\n"
     )
 
     process = await asyncio.create_subprocess_exec(

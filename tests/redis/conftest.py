@@ -4,7 +4,7 @@ import asyncio
 import random
 import shutil
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,17 +14,18 @@ import redis as redis_py
 
 import qrsocket
 from qrsocket import sync
-from qrsocket.audience import Audience, of_user
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
 from qrsocket.presence import table
-from qrsocket.presence.table import Edge, Known
+from qrsocket.presence.table import Answer, Count, Edge, Known
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
+from qrsocket.streams import Stream, of_user
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure
+from tests.redis.attaching import Attached, attach
 
 T = TypeVar("T")
 
@@ -64,29 +65,44 @@ class Node:
         self._subscription.get_message(timeout=PATIENCE)  # the answer to SUBSCRIBE
         self.epoch = self._run(table.join(self.keys, name, lease=lease, epoch=epoch))
 
-    def attach(self, user: object, count: int = 1, **options: Any) -> table.Attached:
-        return self.attach_audience(of_user(str(user)), count, **options)
+    def attach(self, user: object, count: int = 1, **options: Any) -> Attached:
+        return self.attach_stream(of_user(str(user)), count, **options)
 
-    def attach_audience(
+    def attach_stream(
         self,
-        audience: Audience,
+        stream: Stream,
         count: int = 1,
         *,
         grace: float = GRACE,
         known: Known = table.UNKNOWN,
         since: Position | None = None,
         tell: bool = True,
-    ) -> table.Attached:
+    ) -> Attached:
         """
         Args:
             tell: The edge that comes of it has been told when this returns. Otherwise it is open, until `tell`.
         """
         attached = self._run(
-            table.attach(self.keys, self.name, audience, count, limit=100, grace=grace, known=known, since=since)
+            attach(self.keys, self.name, stream, count, limit=100, grace=grace, known=known, since=since)
         )
         if tell and attached.edge:
             self.tell(attached.edge)
         return attached
+
+    def attach_all(
+        self,
+        streams: Iterable[Stream],
+        here: int = 1,
+        *,
+        most: int = 0,
+        since: Sequence[tuple[Stream, Position]] = (),
+        grace: float = GRACE,
+    ) -> Answer:
+        """Say, in one call, that this node has *here* subscriptions of each of *streams*."""
+        counts = [Count(stream, here, most) for stream in streams]
+        answer = self._run(table.attach(self.keys, self.name, counts, since, grace=grace))
+        assert answer is not None, f"{self.name} was fenced"
+        return answer
 
     def tell(self, edge: Edge | None) -> Edge | None:
         """Acknowledge that *edge* was told here, and return the one that this node is to tell next."""
@@ -118,10 +134,10 @@ class Node:
         frames = []
         while (data := self._next()) != b"the end":
             frames.append(Frame.parse(data))
-        return [frame for frame in frames if frame.kind != "h"]
+        return [frame for frame in frames if frame.message.kind != "h"]
 
     def messages(self) -> list[bytes]:
-        return [frame.payload for frame in self.frames()]
+        return [frame.message.payload for frame in self.frames()]
 
     def hang_up(self) -> None:
         """Stop listening, as a killed process does."""

@@ -20,7 +20,6 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from qrsocket import clients
-from qrsocket.audience import of_user
 from qrsocket.cli.address import for_celery, shown
 from qrsocket.cli.app import app
 from qrsocket.cli.ask import print_online
@@ -32,6 +31,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.message import Kind
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import Settings, get_settings
+from qrsocket.streams import of_user
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure
 from tests.redis.conftest import NewNode, Node
@@ -57,7 +57,7 @@ def answering(node: Node, client: redis_py.Redis) -> Iterator[None]:
         while not done.is_set():
             message = node._subscription.get_message(timeout=0.02)
             frame = Frame.parse(message["data"]) if message else None
-            if frame is not None and frame.kind is Kind.PROBE:
+            if frame is not None and frame.message.kind is Kind.PROBE:
                 keys = Keyspace.of(get_settings()).shards[0]
                 run(client, answer_probe(keys, node.name, frame.message_id), timeout=PATIENCE)
 
@@ -267,7 +267,7 @@ def test_doctor_finds_a_queue_that_nobody_consumes(configure: Configure, redis: 
         queue = "mistyped" if number % 2 else "feed.import.csv"
         about = {"id": f"j{number}", "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0, "queue": queue}
         owner = of_user(f"user-{number}")
-        keys = Keyspace.of(settings).of_audience(owner)
+        keys = Keyspace.of(settings).of_stream(owner)
         run(redis, Jobs(keys, settings).advance("queued", JobKey(owner, f"j{number}"), about), timeout=PATIENCE)
         redis.zincrby(keys.line(queue), -180_000, f"j{number} {owner}")
     alone = qrsocket("doctor")

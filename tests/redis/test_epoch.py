@@ -11,9 +11,10 @@ from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.position import Position
-from qrsocket.presence.table import Edge, Known, Renewed, attach, join, leave, live_nodes, reap, reclaim, renew
+from qrsocket.presence.table import Edge, Known, Renewed, join, leave, live_nodes, reap, reclaim, renew
 from qrsocket.roundtrip import Call
 from tests.conftest import RoundTrip, until
+from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, MortalRedis, NewNode, Node, now_ms, pass_time
 
 ALICE, BOB = "u:alice", "u:bob"
@@ -271,7 +272,7 @@ async def test_nobody_comes_or_goes_while_it_settles(
 
     assert LEASE / 2 - 10 < settles_for(redis, keys) <= LEASE / 2
     assert (None, None) == (went.edge, came.edge)
-    assert {ALICE.encode(), BOB.encode()} == {audience for audience, _ in waiting}
+    assert {ALICE.encode(), BOB.encode()} == {stream for stream, _ in waiting}
     assert {float(redis.hget(keys.server, "settle_until") or 0)} == {at for _, at in waiting}
     assert [] == node.reap()
 
@@ -294,7 +295,7 @@ async def test_what_waited_is_told_when_it_has_settled(
     reaped = await roundtrip(reap(keys, "n1", grace=GRACE))
 
     assert first is not None
-    bob = next(edge for edge in reaped.edges if edge.audience == BOB)
+    bob = next(edge for edge in reaped.edges if edge.stream == BOB)
     assert {Edge(ALICE, first.seq + 1, online=False), Edge(BOB, bob.seq, online=True)} == set(reaped.edges)
     assert [] == node.reap()
 

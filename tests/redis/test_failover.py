@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from qrsocket.fanout.subscription import Subscription
+from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.settings import get_settings
 from qrsocket.trouble import Trouble
 from tests.clients import PATIENCE
@@ -82,7 +82,7 @@ async def test_a_send_waits_for_the_new_primary(act: Act, pair: Pair, configure:
     pair.lead()
 
     assert 0 == (await sending).connections
-    assert 2 == pair.primary.xlen("qrsocket:app:{q0}:stream:u:alice")
+    assert 2 == pair.primary.xlen("qrsocket:app:{q0}:history:u:alice")
 
 
 async def test_a_replica_without_its_primary(act: Act, pair: Pair, configure: Configure) -> None:
@@ -122,7 +122,7 @@ async def test_a_subscription_is_not_opened_on_a_replica(pair: Pair) -> None:
     """
     pair.fail_over()
     opened = asyncio.Event()
-    subscription = Subscription(get_settings(), ["c"], Trouble("sockets stay open"))
+    subscription = Subscriber(get_settings(), ["c"], Trouble("sockets stay open"))
     running = asyncio.create_task(subscription.run(lambda *_: None, opened.set))
     await until(lambda: refused_by(pair.replica) > 1)
     is_open_on_replica = opened.is_set()
@@ -139,7 +139,7 @@ async def test_a_subscription_that_is_lost_in_a_failover(pair: Pair) -> None:
     """
     Where the old primary hangs up, as Sentinel has it do, it is the new subscription that begins a new epoch.
     """
-    subscription = Subscription(get_settings(), ["c"], Trouble("sockets stay open"))
+    subscription = Subscriber(get_settings(), ["c"], Trouble("sockets stay open"))
     running = asyncio.create_task(subscription.run(lambda *_: None, lambda: None))
     epochs = []
     for _ in range(3):

@@ -33,5 +33,5 @@ def test_forked_children_send_for_themselves(node: Node, way: str, colour: str) 
     assert [] == [line for line in sent if line[0] != line[2]]
     assert sorted(id for child, id, _ in sent if child) == sorted(frame.message_id for frame in frames)
     for child in range(1, CHILDREN + 1):
-        arrived = [int(frame.payload) for frame in frames if frame.recipients[0][0] == f"u:{child}"]
+        arrived = [int(frame.message.payload) for frame in frames if frame.recipients[0][0] == f"u:{child}"]
         assert list(range(MESSAGES)) == sorted(arrived)

@@ -12,10 +12,12 @@ from qrsocket.fanout.publish import Keep, Routed, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Close, Kind, Message
 from qrsocket.position import Missed, Position
-from qrsocket.presence.table import Attach, acknowledge, attach, reap, renew
+from qrsocket.presence import table
+from qrsocket.presence.table import Count, acknowledge, reap, renew
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
 from tests.conftest import MS, RoundTrip, until
+from tests.redis.attaching import Attach, attach
 from tests.redis.conftest import GRACE, LEASE, Node, now_ms
 
 ALICE = "u:alice"
@@ -28,10 +30,10 @@ def text(number: int) -> Message:
     return Message(Kind.TEXT, b"%d" % number)
 
 
-def sent(redis: redis_py.Redis, keys: Keys, numbers: Sequence[int], audience: str = ALICE, keep: Keep = Keep()) -> None:
+def sent(redis: redis_py.Redis, keys: Keys, numbers: Sequence[int], stream: str = ALICE, keep: Keep = Keep()) -> None:
     """Send a message for each of *numbers*."""
     for number in numbers:
-        run(redis, publish(keys, text(number), f"{audience} {number}", [audience], keep=keep), timeout=PATIENCE)
+        run(redis, publish(keys, text(number), f"{stream} {number}", [stream], keep=keep), timeout=PATIENCE)
 
 
 def numbers(*pages: Missed) -> list[int]:
@@ -43,8 +45,8 @@ def offsets(*pages: Missed) -> list[int]:
     return [entry.offset for page in pages for entry in page.entries]
 
 
-def top_of(redis: redis_py.Redis, keys: Keys, audience: str = ALICE) -> Position:
-    return run(redis, tops(keys, [audience]), timeout=PATIENCE)[audience]
+def top_of(redis: redis_py.Redis, keys: Keys, stream: str = ALICE) -> Position:
+    return run(redis, tops(keys, [stream]), timeout=PATIENCE)[stream]
 
 
 async def read_all(roundtrip: RoundTrip, keys: Keys, since: Position) -> list[Missed]:
@@ -57,15 +59,15 @@ async def read_all(roundtrip: RoundTrip, keys: Keys, since: Position) -> list[Mi
 
 async def test_offsets_count_the_messages_of_an_audience(roundtrip: RoundTrip, node: Node) -> None:
     """
-    Each message has the next offset of each of its audiences, whoever else gets it; all are of one epoch.
+    Each message has the next offset of each of its streams, whoever else gets it; all are of one epoch.
     """
     keys, everyone = node.keys, ["u:alice", "u:bob", "c:x"]
     before = await roundtrip(tops(keys, everyone))
-    for number, audiences in enumerate([["u:alice"], ["u:bob", "u:alice"], ["u:alice"], ["c:x"]]):
-        await roundtrip(publish(keys, text(number), f"m{number}", audiences))
+    for number, streams in enumerate([["u:alice"], ["u:bob", "u:alice"], ["u:alice"], ["c:x"]]):
+        await roundtrip(publish(keys, text(number), f"m{number}", streams))
     after = await roundtrip(tops(keys, everyone))
 
-    assert [3, 1, 1] == [after[audience].offset - before[audience].offset for audience in everyone]
+    assert [3, 1, 1] == [after[stream].offset - before[stream].offset for stream in everyone]
     assert {node.epoch} == {position.epoch for position in (*before.values(), *after.values())}
 
 
@@ -133,7 +135,7 @@ async def test_who_is_up_to_date_missed_nothing(roundtrip: RoundTrip, node: Node
     sent(redis, node.keys, [1, 2])
     since = top_of(redis, node.keys)
     kept = await roundtrip(read(node.keys, ALICE, since))
-    redis.delete(node.keys.stream(ALICE))
+    redis.delete(node.keys.history(ALICE))
     expired = await roundtrip(read(node.keys, ALICE, since))
 
     assert Missed(since, since, True) == kept == expired
@@ -141,15 +143,15 @@ async def test_who_is_up_to_date_missed_nothing(roundtrip: RoundTrip, node: Node
 
 async def test_a_detach_reads_nothing(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
     """
-    The last connection that goes takes no page with it, and leaves what is kept as it is.
+    The last connection that goes asks for no page and gets none, and leaves what is kept as it is.
     """
     node.attach("alice")
     since = top_of(redis, node.keys)
     sent(redis, node.keys, [1])
-    gone = await roundtrip(attach(node.keys, "n1", ALICE, 0, limit=20, grace=GRACE, since=since))
+    gone = await roundtrip(table.attach(node.keys, "n1", [Count(ALICE, 0)], grace=GRACE))
 
-    assert gone.missed is not None
-    assert () == gone.missed.entries
+    assert gone is not None
+    assert [] == gone.pages
     assert [1] == numbers(await roundtrip(read(node.keys, ALICE, since)))
 
 
@@ -177,7 +179,7 @@ async def test_what_expired_is_a_gap(roundtrip: RoundTrip, redis: redis_py.Redis
     """
     since = top_of(redis, keys)
     sent(redis, keys, [1, 2], keep=Keep(seconds=1 * MS))
-    await until(lambda: not redis.exists(keys.stream(ALICE)))
+    await until(lambda: not redis.exists(keys.history(ALICE)))
     top = Position(since.epoch, since.offset + 2)
 
     assert Missed(top, top, False) == await roundtrip(read(keys, ALICE, since))
@@ -317,7 +319,7 @@ async def test_an_odd_user_id_has_a_stream_of_its_own(roundtrip: RoundTrip, redi
 
 async def test_a_repeated_message_has_one_offset(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
     """
-    A publish under an id that was seen keeps nothing and counts nothing, for none of its audiences.
+    A publish under an id that was seen keeps nothing and counts nothing, for none of its streams.
     """
     users = ["u:alice", "u:bob"]
     before = await roundtrip(tops(keys, users))
@@ -349,9 +351,9 @@ async def test_what_is_kept_expires_after_the_last_message(
     Each message lengthens the time of all that are kept; it is 300 s unless told otherwise.
     """
     await roundtrip(publish(keys, text(1), "m1", [ALICE], keep=Keep(seconds=100)))
-    short = redis.pttl(keys.stream(ALICE))
+    short = redis.pttl(keys.history(ALICE))
     await roundtrip(publish(keys, text(2), "m2", [ALICE]))
-    long = redis.pttl(keys.stream(ALICE))
+    long = redis.pttl(keys.history(ALICE))
 
     assert 90_000 < short <= 100_000
     assert 290_000 < long <= 300_000
@@ -365,7 +367,7 @@ async def test_a_position_that_no_connection_asked_for_is_short_lived(
     """
     sent(redis, node.keys, [1])
     sent(redis, node.keys, [1], "c:x")
-    kept = [node.keys.position(ALICE), node.keys.stream(ALICE), node.keys.position("c:x"), node.keys.stream("c:x")]
+    kept = [node.keys.position(ALICE), node.keys.history(ALICE), node.keys.position("c:x"), node.keys.history("c:x")]
     before = [redis.pttl(key) for key in kept]
     await roundtrip(attach(node.keys, "n1", ALICE, 1, limit=20, grace=GRACE))
 
@@ -441,7 +443,7 @@ async def test_a_full_redis_is_read_from(
     with pytest.raises(Unavailable, match=r"\(OOM\)"):
         await roundtrip(publish(keys, text(3), "m3", [ALICE]))
 
-    assert (Attach.OK, "u:bob") == (came.status, gone.audience)
+    assert (Attach.OK, "u:bob") == (came.status, gone.stream)
     assert came.missed is not None
     assert [1, 2] == numbers(came.missed)
     assert [1, 2] == numbers(await roundtrip(read(keys, ALICE, start)))

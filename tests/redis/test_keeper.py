@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from qrsocket.audience import Audience
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
@@ -16,6 +15,7 @@ from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Edge, claims
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
+from qrsocket.streams import Stream
 from qrsocket.trouble import Trouble
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure, until
@@ -29,8 +29,8 @@ async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[...,
     """Makes keepers, for the settings as they are then: `new_keeper(edges.append, here={"u:alice"})`."""
     living: list[asyncio.Task[None]] = []
 
-    def new(on_edge: Callable[[Edge], None], *, here: set[Audience]) -> Keeper:
-        count = lambda audience: int(audience in here)  # noqa: E731
+    def new(on_edge: Callable[[Edge], None], *, here: set[Stream]) -> Keeper:
+        count = lambda stream: int(stream in here)  # noqa: E731
         keeper = Keeper(get_settings(), lambda: here, count, on_edge, lambda *_: None, Trouble("sockets stay open"))
 
         async def live() -> None:
@@ -57,7 +57,7 @@ async def test_what_waits_for_its_turn_does_not_end_a_later_attempt(
     edges: list[Edge] = []
     here = {ALICE}
     keeper = new_keeper(edges.append, here=here)
-    await keeper.settle(ALICE)
+    await keeper.register([ALICE])
     other = Node(redis, "other")
     redis.zadd(keys.nodes, {"k1": now_ms(redis) - 1, "other": now_ms(redis) + 60_000})
     assert [2] == [edge.attempt for edge in other.reap()]
@@ -83,16 +83,14 @@ async def test_what_a_shard_forgot_is_said_again_when_another_was_late(
     """
     configure(renew_interval=10 * MS, lease=LEASE, offline_grace=LEASE, shards=2)
     first, second = Keyspace.of(get_settings()).shards
-    user = next(
-        f"u:{number}" for number in range(100) if Keyspace.of(get_settings()).of_audience(f"u:{number}") == first
-    )
+    user = next(f"u:{number}" for number in range(100) if Keyspace.of(get_settings()).of_stream(f"u:{number}") == first)
     here, edges = {user}, []
     keeper = new_keeper(edges.append, here=here)
-    await keeper.settle(user)
+    await keeper.register([user])
     keeper.mailbox.told(edges[0])
     await keeper.acknowledge(edges[0])
     here.clear()
-    await keeper.settle(user)
+    await keeper.register([user])
     failed: list[Keys] = []
     join = table.join
 
@@ -123,7 +121,7 @@ async def test_what_another_node_told_outlives_it(
     keeper = new_keeper(edges.append, here=here)
 
     async def settle_and_tell() -> None:
-        await keeper.settle(ALICE)
+        await keeper.register([ALICE])
         keeper.mailbox.told(edges[-1])
         await keeper.acknowledge(edges[-1])
 
@@ -133,7 +131,7 @@ async def test_what_another_node_told_outlives_it(
     other = Node(redis, "other")
     again = other.attach("alice").edge
     here.add(ALICE)
-    await keeper.settle(ALICE)
+    await keeper.register([ALICE])
     other.hang_up()
 
     redis.flushall()
@@ -142,9 +140,57 @@ async def test_what_another_node_told_outlives_it(
         lambda: float(redis.hget(keys.server, "beat") or 0) > float(redis.hget(keys.server, "settle_until")) + 50
     )
     here.clear()
-    await keeper.settle(ALICE)
+    await keeper.register([ALICE])
 
     assert again is not None
     assert [(True, again.seq - 2), (False, again.seq - 1), (False, again.seq + 1)] == [
         (edge.online, edge.seq) for edge in edges
     ]
+
+
+async def test_topics_and_members_come_back(
+    redis: redis_py.Redis, keys: Keys, configure: Configure, new_keeper: Callable[..., Keeper]
+) -> None:
+    """
+    A node that was given up, or that Redis forgot, tells all that it has again: topics, everyone's stream and who has
+    joined. A member who was told stays one, without a word of leaving.
+    """
+    configure(renew_interval=10 * MS, lease=LEASE, offline_grace=LEASE)
+    here = {ALICE, "t:room", "*", "c:x", "m:room alice"}
+    keeper = new_keeper(lambda _: None, here=here)
+    await keeper.register(here)
+    other = Node(redis, "other")
+    other.attach_all(["t:room"])
+    for name in ("k2", "k3"):
+        if name == "k2":
+            redis.zadd(keys.nodes, {"k1": now_ms(redis) - 1})
+            other.reap(grace=LEASE)
+        else:
+            redis.flushall()
+        await until(lambda name=name: keeper.node == name and keeper.is_live)  # type: ignore[misc]
+        assert {stream.encode() for stream in here} == redis.smembers(keys.streams(name))
+        assert {b"alice"} == redis.smembers(keys.members("room"))
+    assert [] == [frame for frame in other.frames() if b"left" in frame.message.payload]
+    other.hang_up()
+
+
+async def test_a_user_over_the_limit_is_missing_from_the_answer(
+    redis: redis_py.Redis, keys: Keys, configure: Configure, new_keeper: Callable[..., Keeper]
+) -> None:
+    """
+    Of what one connection asks for, the user's stream is refused where the user has too many on all nodes; the others
+    are counted, for the connection to give up.
+    """
+    configure(renew_interval=10 * MS, lease=LEASE, max_connections_per_user=2)
+    other = Node(redis, "other")
+    other.attach_all([ALICE], here=2)
+    here: set[Stream] = set()
+    keeper = new_keeper(lambda _: None, here=here)
+    await keeper.wait_joined()  # who is there before has had a place
+    here |= {ALICE, "t:room"}
+    answer = await keeper.register(here)
+
+    assert {"t:room"} == set(answer.attached)
+    assert {b"other": b"2"} == redis.hgetall(keys.route(ALICE))
+    assert {b"k1": b"1"} == redis.hgetall(keys.route("t:room"))
+    other.hang_up()

@@ -9,6 +9,7 @@ from tests.conftest import RoundTrip
 
 WORD = "u:élise:{x}"
 IN_PYTHON_ONLY = {"probe"}
+PRELUDES = ("base.lua", "keys.lua", "jobs/keys.lua")
 
 
 def names_in_python(keys: Keys) -> dict[str, str]:
@@ -25,7 +26,7 @@ async def test_names_in_scripts_are_those_of_python(keys: Keys, roundtrip: Round
     Each name of keys.py is made by keys.lua, or jobs/keys.lua, too, to the byte.
     """
     expected = names_in_python(keys)
-    prelude = "\n".join(files("qrsocket").joinpath(name).read_text() for name in ("keys.lua", "jobs/keys.lua"))
+    prelude = "\n".join(files("qrsocket").joinpath(name).read_text() for name in PRELUDES)
     answers = ", ".join(f"type({name}) == 'function' and {name}(ARGV[1], ARGV[1]) or {name}" for name in expected)
     script = Script(f"#!lua\n{prelude}\nreturn {{{answers}}}")
 
@@ -38,7 +39,7 @@ async def test_the_clock_of_scripts_is_redis_time(keys: Keys, roundtrip: RoundTr
     """
     `clock()` is Redis' TIME in whole milliseconds.
     """
-    prelude = files("qrsocket").joinpath("keys.lua").read_text()
+    prelude = files("qrsocket").joinpath("base.lua").read_text()
     source = f"#!lua\n{prelude}\nlocal t = redis.call('TIME') return {{clock(), t[1], t[2]}}"
 
     now, seconds, microseconds = await roundtrip(script_call(Script(source), [keys.base], [], list))

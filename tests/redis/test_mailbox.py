@@ -13,7 +13,6 @@ from qrsocket.presence.table import (
     Edge,
     Known,
     acknowledge,
-    attach,
     claims,
     join,
     leave,
@@ -22,6 +21,7 @@ from qrsocket.presence.table import (
     renew,
 )
 from tests.conftest import RoundTrip
+from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, MortalRedis, Node, pass_time
 
 ALICE = "u:alice"
@@ -147,8 +147,8 @@ async def test_only_who_has_an_edge_can_acknowledge_it(
             ("ghost", first),
             ("n1", replace(first, seq=first.seq - 1)),
             ("n1", replace(first, seq=first.seq + 1)),
-            ("n1", replace(first, audience="u:bob")),
-            ("n1", replace(first, audience="u:nobody")),
+            ("n1", replace(first, stream="u:bob")),
+            ("n1", replace(first, stream="u:nobody")),
         )
     ]
 

@@ -6,11 +6,8 @@ from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.presence.table import (
-    Attach,
-    Attached,
     Edge,
     Renewed,
-    attach,
     everyone,
     join,
     leave,
@@ -21,6 +18,7 @@ from qrsocket.presence.table import (
 )
 from tests.clients import PATIENCE
 from tests.conftest import MS, RoundTrip, until
+from tests.redis.attaching import Attach, Attached, attach
 from tests.redis.conftest import GRACE, LEASE, Node, has_ended, now_ms
 
 DAY_MS = 86_400_000
@@ -81,8 +79,8 @@ async def test_renew_beats_on_the_own_channel(roundtrip: RoundTrip, redis: redis
         beats = [channel.get_message(timeout=PATIENCE) for _ in range(2)]
 
     assert [
-        (keys.channel("n1").encode(), b"h\t41\t%s\t\n" % epoch.encode()),
-        (keys.channel("n2").encode(), b"h\t0\t%s\t\n" % epoch.encode()),
+        (keys.channel("n1").encode(), b"h\t41\t%s\t\t\n" % epoch.encode()),
+        (keys.channel("n2").encode(), b"h\t0\t%s\t\t\n" % epoch.encode()),
     ] == [beat and (beat["channel"], beat["data"]) for beat in beats]
 
 
@@ -90,15 +88,15 @@ async def test_a_renewal_tells_what_redis_has_of_the_node(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    It answers with the epoch and how many audiences and open edges the node has, so that a lost answer is noticed.
+    It answers with the epoch and how many streams and open edges the node has, so that a lost answer is noticed.
     """
     node.attach("alice", 3, tell=False)
     node.attach("bob")
-    node.attach_audience("c:x")
+    node.attach_stream("c:x")
     second_node.attach("carol", tell=False)
 
-    assert Renewed(node.epoch, claims=1, members=3) == await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
-    assert Renewed(node.epoch, claims=1, members=1) == await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
+    assert Renewed(node.epoch, claims=1, streams=3) == await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
+    assert Renewed(node.epoch, claims=1, streams=1) == await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
 
 
 async def test_a_node_that_never_joined_is_fenced(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
@@ -196,7 +194,7 @@ async def test_offline_is_told_when_the_last_node_lets_go(
         (attached.known.seq, attached.known.online) for attached in (left_one, left_both, repeated)
     ]
     assert set() == await roundtrip(online_of(keys, ["u:alice"]))
-    assert [] == redis.keys(keys.route("*")) + redis.keys(keys.members("*"))
+    assert [] == redis.keys(keys.route("*")) + redis.keys(keys.streams("*"))
 
 
 async def test_edges_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
@@ -360,7 +358,7 @@ async def test_a_connection_without_a_user_is_no_edge(
     came = await roundtrip(attach(keys, "n1", "c:x", 1, limit=1, grace=GRACE))
     online = await roundtrip(online_of(keys, ["c:x", "u:x"]))
     await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), "m1", ["c:x"]))
-    kept = redis.exists(keys.position("c:x"), keys.stream("c:x"))
+    kept = redis.exists(keys.position("c:x"), keys.history("c:x"))
     redis.delete(keys.sent("m1"), keys.frames)
     went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
 
@@ -378,14 +376,14 @@ async def test_what_was_sent_to_a_connection_of_a_dead_node_goes_with_it(
     """
     Reaping a node drops the streams of its connections without a user, and keeps those of its users.
     """
-    for audience in ("c:x", "u:alice"):
-        node.attach_audience(audience)
-        await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), f"to {audience}", [audience]))
+    for stream in ("c:x", "u:alice"):
+        node.attach_stream(stream)
+        await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), f"to {stream}", [stream]))
     node.end_lease()
     await roundtrip(reap(keys, "n2", grace=0))
 
-    assert 0 == redis.exists(keys.position("c:x"), keys.stream("c:x"))
-    assert 2 == redis.exists(keys.position("u:alice"), keys.stream("u:alice"))
+    assert 0 == redis.exists(keys.position("c:x"), keys.history("c:x"))
+    assert 2 == redis.exists(keys.position("u:alice"), keys.history("u:alice"))
 
 
 async def test_online_answers_for_many(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
@@ -400,16 +398,17 @@ async def test_online_answers_for_many(roundtrip: RoundTrip, node: Node, second_
     assert set() == await roundtrip(online_of(keys, ["u:nobody"]))
 
 
-async def test_everyone_is_each_audience_once(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
+async def test_everyone_is_each_user_once(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
     """
-    Everyone connected to any node, once, connections without a user included.
+    Every user connected to any node, once; connections without a user and topics are nobody.
     """
     node.attach("alice", 2)
     node.attach("bob")
     second_node.attach("alice")
-    await roundtrip(attach(keys, "n2", "c:x", 1, limit=20, grace=GRACE))
+    for stream in ("c:x", "t:u:dora", "*", "m:room u:eve"):
+        await roundtrip(attach(keys, "n2", stream, 1, limit=0, grace=GRACE))
 
-    assert {"u:alice", "u:bob", "c:x"} == await roundtrip(everyone(keys))
+    assert {"u:alice", "u:bob"} == await roundtrip(everyone(keys))
 
 
 async def test_nobody_is_online_in_an_empty_redis(roundtrip: RoundTrip, keys: Keys) -> None:
@@ -446,7 +445,7 @@ async def test_a_node_that_leaves_users_behind_is_reaped_next(
     assert came is not None
     assert (Edge("u:alice", came.seq + 1, online=False),) == reaped.edges
     assert ["n2"] == await roundtrip(live_nodes(keys))
-    assert [] == redis.keys(keys.members("*"))
+    assert [] == redis.keys(keys.streams("*"))
 
 
 async def test_leaving_twice_is_harmless(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import redis as redis_py
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, attach, claims, everyone, join, leave, reap, renew
+from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, claims, everyone, join, leave, reap, renew
 from tests.conftest import RoundTrip, until
+from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, Node, now_ms
 
 NOTHING = Reaped(more=False, edges=())
@@ -76,7 +77,7 @@ async def test_many_users_are_reaped_in_batches(
 
     assert REAP_BATCH == 100
     assert [(100, True), (100, True), (50, False), (0, False)] == [(len(step.edges), step.more) for step in steps]
-    told = Counter((edge.audience, edge.online) for step in steps for edge in step.edges)
+    told = Counter((edge.stream, edge.online) for step in steps for edge in step.edges)
     assert Counter((user, False) for user in users) == told
     assert [] == trace_of(redis, "n1")
 
@@ -160,7 +161,7 @@ async def test_a_reaper_may_die_half_way(
 
     assert {replace(edge, attempt=2) for edge in untold} == {edge for edge in edges if edge.attempt == 2}
     assert Counter([*(f"u:{number}" for number in range(15)), "u:reaper's own"]) == Counter(
-        edge.audience for edge in (*told, *edges)
+        edge.stream for edge in (*told, *edges)
     )
     assert [] == trace_of(redis, "n1") + trace_of(redis, "n2")
 
@@ -179,7 +180,7 @@ async def test_several_dead_nodes_one_after_another(
 
     steps = [await roundtrip(reap(keys, "n3", grace=0)) for _ in range(2)]
 
-    assert [([], True), (["u:alice"], False)] == [([edge.audience for edge in step.edges], step.more) for step in steps]
+    assert [([], True), (["u:alice"], False)] == [([edge.stream for edge in step.edges], step.more) for step in steps]
 
 
 async def test_a_reaper_whose_lease_ended_does_nothing(
@@ -264,7 +265,7 @@ async def test_due_graces_come_in_batches(roundtrip: RoundTrip, node: Node, redi
 
     assert [(10, True), (10, True), (5, False)] == [(len(step.edges), step.more) for step in steps]
     assert Counter(f"u:{number}" for number in range(25)) == Counter(
-        edge.audience for step in steps for edge in step.edges
+        edge.stream for step in steps for edge in step.edges
     )
 
 

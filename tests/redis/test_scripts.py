@@ -13,9 +13,7 @@ from qrsocket.fanout.publish import answer_probe, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.presence.table import (
-    Attach,
     acknowledge,
-    attach,
     everyone,
     join,
     leave,
@@ -26,6 +24,7 @@ from qrsocket.presence.table import (
 )
 from qrsocket.roundtrip import Call, Script, script_call
 from tests.conftest import MS, RoundTrip, until
+from tests.redis.attaching import Attach, attach
 from tests.redis.conftest import GRACE, LEASE, Act, Node, has_ended
 
 HELLO = Message(Kind.TEXT, b"hello")
@@ -128,7 +127,7 @@ async def test_presence_goes_on_when_redis_is_full(
 
     assert (Attach.OK, Attach.OK) == (came.status, went.status)
     assert went.edge is not None
-    assert ["u:bob"] == [edge.audience for edge in reaped.edges]
+    assert ["u:bob"] == [edge.stream for edge in reaped.edges]
     assert [] == await roundtrip(live_nodes(keys))
     dead.hang_up()
 

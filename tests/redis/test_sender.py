@@ -1,7 +1,7 @@
 """The verbs on a real Redis, awaited and blocking: where messages go, what comes back, and what is refused."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,10 @@ import redis as redis_py
 import qrsocket
 from qrsocket import (
     CloseCode,
+    InvalidTopic,
     InvalidUserId,
     MessageTooLarge,
+    NoConnection,
     NoRecipient,
     NotSerializable,
     TooManyRecipients,
@@ -23,7 +25,7 @@ from qrsocket import (
 from qrsocket.context import Context, TaskRun, running_for
 from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keyspace
-from qrsocket.message import Close, Kind
+from qrsocket.message import Close, Kind, Options
 from qrsocket.settings import get_settings
 from tests.clients import PATIENCE
 from tests.conftest import Configure
@@ -35,8 +37,8 @@ class Row:
     id: UUID
 
 
-def audiences(frame: Frame) -> tuple[str, ...]:
-    return tuple(audience for audience, _ in frame.recipients)
+def streams(frame: Frame) -> tuple[str, ...]:
+    return tuple(stream for stream, _ in frame.recipients)
 
 
 async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: Node) -> None:
@@ -54,7 +56,7 @@ async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: 
     assert (3, 2) == (delivery.connections, delivery.nodes)
     for frames in (node.frames(), second_node.frames()):
         assert [(delivery.message_id, ("u:alice",), b'{"n":1}')] == [
-            (frame.message_id, audiences(frame), frame.payload) for frame in frames
+            (frame.message_id, streams(frame), frame.message.payload) for frame in frames
         ]
 
 
@@ -62,13 +64,13 @@ async def test_send_goes_to_the_connection_where_there_is_no_user(act: Act, node
     """
     In a handler of a connection without a user, `send` answers that connection.
     """
-    node.attach_audience("c:c1")
+    node.attach_stream("c:c1")
 
     with running_for(Context(connection="c1")):
         delivery = await act(lambda socket: socket.send("hi"))
 
     assert (1, 1) == (delivery.connections, delivery.nodes)
-    assert [("c:c1",)] == [audiences(frame) for frame in node.frames()]
+    assert [("c:c1",)] == [streams(frame) for frame in node.frames()]
 
 
 async def test_to_names_anyone(act: Act, node: Node) -> None:
@@ -91,7 +93,7 @@ async def test_to_names_anyone(act: Act, node: Node) -> None:
         (b"to a number", ("u:42",)),
         (b"to many", ("u:alice", "u:carol", f"u:{uuid}")),
         (b"to a generator", ("u:alice", "u:carol")),
-    ] == [(frame.payload, audiences(frame)) for frame in node.frames()]
+    ] == [(frame.message.payload, streams(frame)) for frame in node.frames()]
 
 
 async def test_nobody_online_is_falsy(act: Act, node: Node) -> None:
@@ -107,19 +109,20 @@ async def test_nobody_online_is_falsy(act: Act, node: Node) -> None:
 
 async def test_the_type_of_the_message_is_kept(act: Act, node: Node) -> None:
     """
-    Text arrives as text, bytes as binary, anything else as JSON text.
+    Text arrives as text, bytes as binary, anything else as JSON: a text that looks like JSON stays one.
     """
     node.attach("alice")
-    messages: list[Any] = ["👋", b"\x00\xff", {"a": [1]}, None]
+    messages: list[Any] = ["👋", '{"a":[1]}', b"\x00\xff", {"a": [1]}, None]
     for message in messages:
         await act(lambda socket, message=message: socket.to("alice").send(message))  # type: ignore[misc]
 
     assert [
         (Kind.TEXT, "👋".encode()),
-        (Kind.BINARY, b"\x00\xff"),
         (Kind.TEXT, b'{"a":[1]}'),
-        (Kind.TEXT, b"null"),
-    ] == [(frame.kind, frame.payload) for frame in node.frames()]
+        (Kind.BINARY, b"\x00\xff"),
+        (Kind.JSON, b'{"a":[1]}'),
+        (Kind.JSON, b"null"),
+    ] == [(frame.message.kind, frame.message.payload) for frame in node.frames()]
 
 
 async def test_a_message_is_encoded_when_it_is_given(act: Act, node: Node) -> None:
@@ -174,7 +177,7 @@ async def test_is_online_and_online(act: Act, node: Node, second_node: Node) -> 
     """
     node.attach("alice")
     second_node.attach("42")
-    node.attach_audience("c:c1")
+    node.attach_stream("c:c1")
 
     assert await act(lambda socket: socket.is_online("alice")) is True
     assert await act(lambda socket: socket.is_online(42)) is True
@@ -206,32 +209,31 @@ async def test_close_of_a_user(act: Act, node: Node, second_node: Node) -> None:
     assert (3, 2) == (delivery.connections, delivery.nodes)
     for frames in (node.frames(), second_node.frames()):
         assert [(Kind.CLOSE, ("u:alice",), Close(4101, "bye"))] == [
-            (frame.kind, audiences(frame), Close.from_payload(frame.payload)) for frame in frames
+            (frame.message.kind, streams(frame), Close.from_payload(frame.message.payload)) for frame in frames
         ]
 
 
 @pytest.mark.parametrize(
-    ("context", "audience", "connection"),
+    ("context", "stream"),
     [
-        (Context(user="alice", connection="c1"), "u:alice", "c1"),
-        (Context(connection="c1"), "c:c1", "c1"),
-        (Context(user="alice"), "u:alice", ""),
+        (Context(user="alice", connection="c1"), "c:c1"),
+        (Context(connection="c1"), "c:c1"),
+        (Context(user="alice"), "u:alice"),
     ],
-    ids=["handler", "handler without a user", "job"],
+    ids=["handler", "handler without a user", "schedule"],
 )
-async def test_close_of_the_current_connection(
-    act: Act, node: Node, context: Context, audience: str, connection: str
-) -> None:
+async def test_close_of_the_current_connection(act: Act, node: Node, context: Context, stream: str) -> None:
     """
     `close` closes the current connection only; where there is none, all connections of the current user.
     """
-    node.attach_audience(audience)
+    for one in ("u:alice", "c:c1"):
+        node.attach_stream(one)
 
     with running_for(context):
         await act(lambda socket: socket.close(4000, "why"))
 
-    assert [(Kind.CLOSE, (audience,), Close(4000, "why", connection))] == [
-        (frame.kind, audiences(frame), Close.from_payload(frame.payload)) for frame in node.frames()
+    assert [(Kind.CLOSE, (stream,), Close(4000, "why"))] == [
+        (frame.message.kind, streams(frame), Close.from_payload(frame.message.payload)) for frame in node.frames()
     ]
 
 
@@ -270,6 +272,28 @@ REFUSED = [
     *(
         pytest.param(lambda socket, wait=wait: socket.to("a").send("hi", wait=wait), ValueError, id=f"wait {wait}")
         for wait in (0, -1.0, float("nan"), float("inf"))
+    ),
+    *(
+        pytest.param(
+            lambda socket, name=name: socket.topic("room").send("hi", latest=name), ValueError, id=f"latest: {why}"
+        )
+        for name, why in [("", "empty"), ("x" * 101, "101 characters"), ("a\n", "line"), ("\ud800", "surrogate")]
+    ),
+    *(
+        pytest.param(lambda socket, name=name: socket.topic(name), InvalidTopic, id=f"topic: {why}")
+        for name, why in [("", "empty"), ("*", "everyone"), ("x" * 201, "201"), ("a b", "space"), (7, "number")]
+    ),
+    pytest.param(lambda socket: socket.to("a").join("a b"), InvalidTopic, id="to join no topic"),
+    pytest.param(lambda socket: socket.to("a").leave("*"), InvalidTopic, id="to leave everyone"),
+    pytest.param(lambda socket: socket.join(""), InvalidTopic, id="join no topic"),
+    pytest.param(lambda socket: socket.leave("-x"), InvalidTopic, id="leave no topic"),
+    pytest.param(lambda socket: socket.join("room"), NoConnection, id="nothing to join with"),
+    pytest.param(lambda socket: socket.leave("room"), NoConnection, id="nothing to leave with"),
+    pytest.param(lambda socket: socket.reply("hi"), NoConnection, id="nobody to reply to"),
+    pytest.param(lambda socket: socket.others.send("hi"), NoRecipient, id="nobody's others"),
+    pytest.param(lambda socket: socket.everyone.send(object()), NotSerializable, id="an object, to everyone"),
+    pytest.param(
+        lambda socket: socket.topic("room").others.send("x" * (256 * 1024 + 1)), MessageTooLarge, id="too large, others"
     ),
     pytest.param(lambda socket: socket.to("a").close(1001), ValueError, id="close code of browsers"),
     pytest.param(lambda socket: socket.to("a").close(1000, "x" * 124), ValueError, id="long reason"),
@@ -327,7 +351,7 @@ async def test_10_000_recipients_in_one_send(act: Act, node: Node, configure: Co
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
     assert {str(number) for number in range(9_990, 10_000)} == online
-    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [audiences(frame) for frame in node.frames()]
+    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [streams(frame) for frame in node.frames()]
 
 
 async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
@@ -341,7 +365,7 @@ async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
     frames = node.frames()
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
-    assert [4, 4, 2] == [len(audiences(frame)) for frame in frames]
+    assert [4, 4, 2] == [len(streams(frame)) for frame in frames]
     assert 3 == len({frame.message_id for frame in frames})
 
 
@@ -354,17 +378,17 @@ async def test_three_shards(act: Act, configure: Configure, new_node: NewNode) -
     keyspace = Keyspace.of(get_settings())
     users = [f"user-{number}" for number in range(30)]
     for user in users:
-        nodes[keyspace.shards.index(keyspace.of_audience(f"u:{user}"))].attach(user)
+        nodes[keyspace.shards.index(keyspace.of_stream(f"u:{user}"))].attach(user)
 
     delivery = await act(lambda socket: socket.to([*users, "nobody"]).send("hi"))
     online = await act(lambda socket: socket.online())
     asked = await act(lambda socket: socket.online([*users, "nobody"]))
-    received = [audience for node in nodes for frame in node.frames() for audience in audiences(frame)]
+    received = [stream for node in nodes for frame in node.frames() for stream in streams(frame)]
 
     assert (30, 1) == (delivery.connections, delivery.nodes)
     assert set(users) == online == asked
     assert sorted(f"u:{user}" for user in users) == sorted(received)
-    assert {keyspace.of_audience(f"u:{user}") for user in users} == set(keyspace.shards)
+    assert {keyspace.of_stream(f"u:{user}") for user in users} == set(keyspace.shards)
 
 
 async def test_nodes_are_counted_over_shards(act: Act, configure: Configure, new_node: NewNode) -> None:
@@ -374,10 +398,10 @@ async def test_nodes_are_counted_over_shards(act: Act, configure: Configure, new
     configure(shards=3)
     keyspace = Keyspace.of(get_settings())
     first, other = next(
-        (0, number) for number in range(1, 100) if keyspace.of_audience(f"u:{number}") != keyspace.of_audience("u:0")
+        (0, number) for number in range(1, 100) if keyspace.of_stream(f"u:{number}") != keyspace.of_stream("u:0")
     )
     for name, user in (("n1", first), ("n2", other)):
-        new_node(name, shard=keyspace.shards.index(keyspace.of_audience(f"u:{user}"))).attach(user)
+        new_node(name, shard=keyspace.shards.index(keyspace.of_stream(f"u:{user}"))).attach(user)
 
     delivery = await act(lambda socket: socket.to([first, other]).send("hi"))
 
@@ -403,6 +427,13 @@ async def test_authenticated_is_whom_send_means(act: Act, node: Node) -> None:
         ("close", lambda socket: socket.to("a").close()),
         ("is_online", lambda socket: socket.is_online("a")),
         ("online", lambda socket: socket.online(["a"])),
+        ("send", lambda socket: socket.topic("room").send("hi")),
+        ("send", lambda socket: socket.topic("room").others.send("hi")),
+        ("send", lambda socket: socket.everyone.send("hi")),
+        ("members", lambda socket: socket.topic("room").members()),
+        ("count", lambda socket: socket.topic("room").count()),
+        ("join", lambda socket: socket.to("a").join("room")),
+        ("leave", lambda socket: socket.to("a").leave("room")),
     ],
 )
 async def test_the_wrong_colour_says_what_to_write(verb: str, use: Any, node: Node, redis: redis_py.Redis) -> None:
@@ -434,7 +465,7 @@ NAMES = ["m1", "x" * 200, "ü" * 100, "order 7: shipped?", "=m1", "a:1", "7f.1"]
 @pytest.mark.parametrize("id", NAMES, ids=lambda id: id[:20])
 async def test_a_message_with_an_id_is_sent_once(act: Act, node: Node, id: str) -> None:
     """
-    The same id again returns the same Delivery, under the id as it was given, and nothing is sent.
+    The same id again returns the same Delivery, `repeated`, under the id as it was given, and nothing is sent.
     """
     node.attach("alice", 2)
     first = await act(lambda socket: socket.to("alice").send("hi", message_id=id))
@@ -442,8 +473,8 @@ async def test_a_message_with_an_id_is_sent_once(act: Act, node: Node, id: str) 
     with running_for(Context(user="alice")):
         again = await act(lambda socket: socket.send("hi, said otherwise", message_id=id))
 
-    assert (id, 2, 1) == (first.message_id, first.connections, first.nodes)
-    assert first == again
+    assert (id, 2, 1, False) == (first.message_id, first.connections, first.nodes, first.repeated)
+    assert replace(first, repeated=True) == again
     assert [b"hi"] == node.messages()
 
 
@@ -455,7 +486,7 @@ async def test_an_id_is_known_to_both_colours(node: Node) -> None:
     first = await qrsocket.socket.to("alice").send("hi", message_id="m1")
     again = await asyncio.to_thread(sync.socket.to("alice").send, "hi", message_id="m1")
 
-    assert first == again
+    assert replace(first, repeated=True) == again
     assert [b"hi"] == node.messages()
 
 
@@ -469,7 +500,7 @@ async def test_an_id_is_for_its_recipients(act: Act, node: Node) -> None:
     for users in named:
         await act(lambda socket, users=users: socket.to(users).send("hi", message_id="m1"))  # type: ignore[misc]
 
-    assert [("u:alice",), ("u:bob",), ("u:alice", "u:carol")] == [audiences(frame) for frame in node.frames()]
+    assert [("u:alice",), ("u:bob",), ("u:alice", "u:carol")] == [streams(frame) for frame in node.frames()]
 
 
 async def test_an_id_never_meets_another(act: Act, node: Node) -> None:
@@ -484,7 +515,7 @@ async def test_an_id_never_meets_another(act: Act, node: Node) -> None:
     ours = await act(lambda socket: socket.to(users).send("hi"))
     frames = node.frames()
     looking_alike = [of_task.message_id, ours.message_id, *(frame.message_id for frame in frames), "m1", "m1.1"]
-    node.attach_audience("u:999")  # in the last batch of all
+    node.attach_stream("u:999")  # in the last batch of all
     sent = [
         await act(lambda socket, id=id: socket.to(users).send("hi", message_id=id))  # type: ignore[misc]
         for id in sorted(set(looking_alike))
@@ -509,9 +540,9 @@ async def test_many_recipients_under_one_id(act: Act, node: Node) -> None:
 
     first = await act(lambda socket: socket.to(users).send("hi", message_id="m1"))
     again = await act(lambda socket: socket.to(reversed(users)).send("hi", message_id="m1"))
-    sent_to = sorted(audience for frame in node.frames() for audience in audiences(frame))
+    sent_to = sorted(stream for frame in node.frames() for stream in streams(frame))
 
-    assert (10, first) == (first.connections, again)
+    assert (10, replace(first, repeated=True)) == (first.connections, again)
     assert sorted(f"u:{user}" for user in users[::250]) == sent_to
 
 
@@ -539,14 +570,16 @@ async def test_a_task_that_is_run_again_repeats_nothing(act: Act, node: Node, id
 
     first, second = await run("bob", "alice"), await run("alice", "bob")
 
-    assert first == second
+    assert [replace(delivery, repeated=True) for delivery in first] == second
+    assert [False] * 4 == [delivery.repeated for delivery in first]
     assert 4 == len({delivery.message_id for delivery in first})
-    assert [b"one", b"one", b'{"two":2}', Close(1000, "").to_message().payload] == node.messages()
+    assert [b"one", b"one", b'{"two":2}', Close(4101, "").to_message().payload] == node.messages()
 
 
 async def test_a_task_that_takes_another_path_loses_nothing(act: Act, node: Node) -> None:
     """
-    The n-th message of a run is sent when that of the run before was another, in text, in kind or in recipients.
+    The n-th message of a run is sent when that of the run before was another, in text, in kind, in recipients or in who
+    of them is to get it.
     """
     node.attach("alice")
     node.attach("bob")
@@ -561,11 +594,14 @@ async def test_a_task_that_takes_another_path_loses_nothing(act: Act, node: Node
         lambda socket: socket.send(b"2"),
         lambda socket: socket.to("bob").send("1"),
         lambda socket: socket.send("1"),
+        lambda socket: socket.send("1", latest="a"),
+        lambda socket: socket.send("1", latest="b"),
+        lambda socket: socket.send("1", latest="a"),
     ):
         await run(use)
 
-    assert [("t", b"1"), ("t", b"2"), ("b", b"2"), ("t", b"1")] == [
-        (frame.kind, frame.payload) for frame in node.frames()
+    assert [("t", b"1"), ("t", b"2"), ("b", b"2"), ("t", b"1"), ("t", b"1"), ("t", b"1")] == [
+        (frame.message.kind, frame.message.payload) for frame in node.frames()
     ]
 
 
@@ -625,3 +661,185 @@ async def test_how_long_an_id_is_known(
     (key,) = redis.keys(node.keys.sent("*"))
 
     assert seconds - 10 < redis.ttl(key) <= seconds
+
+
+# Topics, everyone and others.
+
+
+async def test_a_topic_reaches_who_has_joined(act: Act, node: Node, second_node: Node) -> None:
+    """
+    A message to a topic is one frame for each node that has it, counted in the topic's own stream.
+    """
+    node.attach_all(["t:room:7", "*"], here=3)
+    second_node.attach_all(["*"])
+
+    delivery = await act(lambda socket: socket.topic("room:7").send({"n": 1}))
+
+    [frame] = node.frames()
+    assert (3, 1) == (delivery.connections, delivery.nodes)
+    assert (Kind.JSON, b'{"n":1}', ("t:room:7",)) == (frame.message.kind, frame.message.payload, streams(frame))
+    assert frame.recipients[0][1] is not None
+    assert [] == second_node.frames()
+
+
+async def test_everyone_is_one_frame_a_node(act: Act, node: Node, second_node: Node, redis: redis_py.Redis) -> None:
+    """
+    A message to everyone is not kept, unless that is asked for.
+    """
+    node.attach_all(["*"], here=3)
+    second_node.attach_all(["*"], here=2)
+
+    unkept = await act(lambda socket: socket.everyone.send("hi"))
+    were_kept = redis.xlen(node.keys.history("*"))
+    kept = await act(lambda socket: socket.everyone.send("hi", keep=True))
+
+    assert [(5, 2)] * 2 == [(one.connections, one.nodes) for one in (unkept, kept)]
+    assert (0, 1) == (were_kept, redis.xlen(node.keys.history("*")))
+    for frames in (node.frames(), second_node.frames()):
+        assert [("*", True), ("*", False)] == [
+            (stream, offset is None) for frame in frames for stream, offset in frame.recipients
+        ]
+
+
+@pytest.mark.parametrize(
+    ("how", "is_kept", "latest"),
+    [({}, True, ""), ({"keep": False}, False, ""), ({"latest": "typing:ada"}, False, "typing:ada")],
+    ids=["as usual", "keep=False", "latest"],
+)
+async def test_what_is_kept(
+    act: Act, node: Node, redis: redis_py.Redis, how: dict[str, Any], is_kept: bool, latest: str
+) -> None:
+    """
+    `keep=False` and `latest` are for who is connected now: neither kept nor counted; nodes are told the name.
+    """
+    for stream in ("u:alice", "t:room:7"):
+        node.attach_stream(stream)
+    await act(lambda socket: socket.to("alice").send("hi", **how))
+    await act(lambda socket: socket.topic("room:7").send("hi", **how))
+    frames = node.frames()
+
+    assert [is_kept] * 2 == [offset is not None for frame in frames for _, offset in frame.recipients]
+    assert [Options(latest)] * 2 == [frame.message.options for frame in frames]
+    assert [int(is_kept)] * 2 == [redis.xlen(node.keys.history(stream)) for stream in ("u:alice", "t:room:7")]
+
+
+@pytest.mark.parametrize(
+    ("context", "options"),
+    [
+        (Context(user="alice", connection="c1"), Options(but="c1", user="alice")),
+        (Context(user="alice"), Options()),
+        (Context(connection="c1"), Options(but="c1")),
+        (Context(), Options()),
+    ],
+    ids=["connection of a user", "user", "connection without a user", "nobody"],
+)
+async def test_others_leave_the_current_connection_out(
+    act: Act, node: Node, context: Context, options: Options
+) -> None:
+    """
+    Nodes are told which connection of which user does not get it; where there is no current one, all do.
+    """
+    for stream in ("u:alice", "t:room:7"):
+        node.attach_stream(stream)
+    with running_for(context):
+        await act(lambda socket: socket.topic("room:7").others.send("hi"))
+        if context.user is not None:
+            await act(lambda socket: socket.others.send("hi"))
+    frames = node.frames()
+
+    assert {options} == {frame.message.options for frame in frames}
+    assert [("t:room:7",), ("u:alice",)][: len(frames)] == [streams(frame) for frame in frames]
+    assert (2 if context.user else 1) == len(frames)
+
+
+async def test_a_reply_is_for_the_connection_alone(act: Act, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Where the connection's handler does not run here, a reply goes to the connection's stream, is not kept, and is for
+    it only as long as it is the same user's.
+    """
+    node.attach_all(["u:alice", "c:c1"])
+    for context in (Context(user="alice", connection="c1"), Context(connection="c1")):
+        with running_for(context):
+            assert await act(lambda socket: socket.reply("hi")) is None
+    frames = node.frames()
+
+    assert [(("c:c1", None),)] * 2 == [frame.recipients for frame in frames]
+    assert [Options(user="alice"), Options()] == [frame.message.options for frame in frames]
+    assert not redis.exists(node.keys.history("c:c1"))
+
+
+async def test_joining_and_leaving_are_orders(act: Act, node: Node) -> None:
+    """
+    The current connection, or all of users, are ordered to join a topic or to leave it; nodes that do not hear an order
+    read it later, since it is kept.
+    """
+    node.attach_all(["u:alice", "c:c1"])
+    with running_for(Context(user="alice", connection="c1")):
+        await act(lambda socket: socket.join("room:7"))
+        await act(lambda socket: socket.leave("room:7"))
+    to_join = await act(lambda socket: socket.to("alice").join("room:8"))
+    await act(lambda socket: socket.to("alice").leave("room:8"))
+    frames = node.frames()
+
+    assert [
+        (Kind.JOIN, b"room:7", ("c:c1",)),
+        (Kind.LEAVE, b"room:7", ("c:c1",)),
+        (Kind.JOIN, b"room:8", ("u:alice",)),
+        (Kind.LEAVE, b"room:8", ("u:alice",)),
+    ] == [(frame.message.kind, frame.message.payload, streams(frame)) for frame in frames]
+    assert [True] * 4 == [offset is not None for frame in frames for _, offset in frame.recipients]
+    assert (1, 1) == (to_join.connections, to_join.nodes)
+
+
+async def test_who_has_joined_and_how_many(act: Act, node: Node, second_node: Node) -> None:
+    """
+    `members` are users, each once, and `count` is of connections; a topic that nobody has joined has none.
+    """
+    node.attach_all(["t:room:7"], here=3)
+    node.attach_all(["m:room:7 ada", "m:room:7 a b"])
+    second_node.attach_all(["t:room:7", "m:room:7 ada", "t:room:8"], here=2)
+
+    assert {"ada", "a b"} == await act(lambda socket: socket.topic("room:7").members())
+    assert 5 == await act(lambda socket: socket.topic("room:7").count())
+    assert set() == await act(lambda socket: socket.topic("room:8").members())
+    assert (2, 0) == (
+        await act(lambda socket: socket.topic("room:8").count()),
+        await act(lambda socket: socket.topic("nobody").count()),
+    )
+
+
+async def test_topics_of_three_shards(act: Act, configure: Configure, new_node: NewNode) -> None:
+    """
+    Each topic is sent to, counted and listed in its own shard, whichever that is.
+    """
+    configure(shards=3)
+    nodes = [new_node("n1", shard=shard) for shard in range(3)]
+    keyspace, topics = Keyspace.of(get_settings()), [f"room:{number}" for number in range(12)]
+    homes = [nodes[keyspace.shards.index(keyspace.of_stream(f"t:{topic}"))] for topic in topics]
+    for topic, home in zip(topics, homes, strict=True):
+        home.attach_all([f"t:{topic}", f"m:{topic} ada"])
+
+    for topic, home in zip(topics, homes, strict=True):
+        home.frames()
+        delivery = await act(lambda socket, topic=topic: socket.topic(topic).send("hi"))  # type: ignore[misc]
+        assert 1 == delivery.connections
+        assert [(f"t:{topic}",)] == [streams(frame) for frame in home.frames()]
+        assert {"ada"} == await act(lambda socket, topic=topic: socket.topic(topic).members())  # type: ignore[misc]
+        assert 1 == await act(lambda socket, topic=topic: socket.topic(topic).count())  # type: ignore[misc]
+    assert set(nodes) == set(homes)
+
+
+async def test_a_topics_message_with_an_id_is_sent_once(act: Act, node: Node) -> None:
+    """
+    Ids work for topics and for everyone as for users, whether it is kept or not; the same id elsewhere is another one.
+    """
+    node.attach_all(["t:room:7", "*"])
+    uses = [
+        lambda socket: socket.topic("room:7").send("1", message_id="m1"),
+        lambda socket: socket.topic("room:7").send("2", message_id="m2", keep=False),
+        lambda socket: socket.everyone.send("3", message_id="m1"),
+    ]
+    first, again = [await act(use) for use in uses], [await act(use) for use in uses]
+
+    assert [replace(delivery, repeated=True) for delivery in first] == again
+    assert [b"1", b"2", b"3"] == node.messages()

@@ -49,10 +49,11 @@ EXPECTED: list[tuple[object, object, object]] = [
     ({"a": {1}}, {"a": {1}}, {"a": [1]}),
     ("hello", "hello", "hello"),
     ("hello", str, "hello"),
-    ("42", "42", 42),
+    ("42", "42", "42"),
+    (42, 42, 42),
     ("42", str, "42"),
     ("[1", str, "[1"),
-    ('"quoted"', "quoted", "quoted"),
+    ('"quoted"', '"quoted"', '"quoted"'),
     (b"\x00\xff", b"\x00\xff", b"\x00\xff"),
     (b"\x00\xff", bytes, b"\x00\xff"),
     (memoryview(b"ab"), bytearray(b"ab"), b"ab"),
@@ -133,7 +134,7 @@ async def test_nothing_came() -> None:
             await alice.receives({"online": ["alice"]})
     text = str(failure.value)
     assert text.startswith(f"expected the message {{'online': ['alice']}}, but it did not come within {SHORT:g} s\n")
-    assert re.search(r'> "x{199}… \(1002 characters\)\n +\d\.\d{3} < \d+ x{200}… \(1000 characters\)', text)
+    assert re.search(r'> "x{199}… \(1002 characters\)\n +\d\.\d{3} < \d+ x=text x{200}… \(1000 characters\)', text)
 
 
 async def test_an_own_timeout() -> None:

@@ -84,14 +84,14 @@ async def test_a_job_ends(state: str) -> None:
     frames = [
         control("job", job={**JOB, "state": "started", "seq": 2}),
         control("job", job={**JOB, "state": "started", "seq": 3, "done": 1, "total": 2, "percent": 50}),
-        control("job 11", job={**JOB, "state": state, "seq": 4, "error": "sold out"}),
+        control("job", job={**JOB, "state": state, "seq": 4, "error": "sold out"}),
     ]
     async with far_end(*frames) as end, client(end.url) as alice:
         ended = await alice.job_ends(Result("j1"))
 
         assert (state, "sold out") == (ended.state, ended.error)
         assert 2 == (await alice.job_is("j1", "started", "waiting")).seq
-        assert 11 == alice.offset
+        assert 10 == alice.offset
         with pytest.raises(AssertionError, match=f"the job j1 to be retrying, but it did not come within {10 * MS:g}"):
             await alice.job_is("j1", "retrying", timeout=10 * MS)
 
@@ -112,7 +112,7 @@ async def test_jobs_are_no_messages() -> None:
     Jobs, pieces of their text and other news come beside the messages.
     """
     frames = [
-        control("job 11", job=JOB),
+        control("job", job=JOB),
         control("chunk", chunk={"job": "j1", "n": 2, "text": "world"}),
         control("chunk", chunk={"job": "j1", "n": 1, "text": "hello "}),
         control("chunk", chunk={"job": "j1", "n": 2, "text": "world"}),
@@ -133,7 +133,7 @@ async def test_a_job_that_does_not_end() -> None:
     """
     The failure names the job, and shows what was told of it.
     """
-    async with far_end(control("job 11", job=JOB)) as end, client(end.url) as alice:
+    async with far_end(control("job", job=JOB)) as end, client(end.url) as alice:
         with pytest.raises(AssertionError, match=f'(?s)the job j1 to end, .*within {20 * MS:g} s.*"state": "queued"'):
             await alice.job_ends("j1", timeout=20 * MS)
 
@@ -152,23 +152,24 @@ async def test_cancel() -> None:
 
 async def test_where_it_was() -> None:
     """
-    It comes back with the epoch and the offset of what came last: of a message, a gap, or a job.
+    It comes back with the epoch and the offset of what came last, a message or a gap, and with the connection before.
     """
     for frames, epoch, offset in (
         ((), "e1", 10),
         (["11\n1", "12\n2"], "e1", 12),
         (["11\n1", control("gap", epoch="e2", offset=20)], "e2", 20),
-        ([control("gap", epoch="e2", offset=20), control("job 21", job=JOB)], "e2", 21),
-        ([control("job", job=JOB), "\nnot counted"], "e1", 10),
+        ([control("gap", epoch="e2", offset=20), "21 x=text\n1"], "e2", 21),
+        ([control("job", job=JOB), "-\n0"], "e1", 10),
     ):
-        async with far_end(*frames, "\nend") as end, client(end.url) as alice:
+        async with far_end(*frames, "- x=text\nend") as end, client(end.url) as alice:
             await alice.receives("end", skip=True)
             await end.said.get()
             assert (epoch, offset) == (alice.epoch, alice.offset)
 
             await alice.reconnect()
             hello = await end.said.get()
-            assert {"epoch": epoch, "offset": offset} == json.loads(str(hello).partition("\n")[2])
+            brought = {"epoch": epoch, "offset": offset, "connection": "c1"}
+            assert brought == json.loads(str(hello).partition("\n")[2])
 
 
 @pytest.mark.parametrize(

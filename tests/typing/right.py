@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -40,6 +41,18 @@ async def awaits(row: Row, anything: Any) -> Delivery:
     await socket.to([1, "two", UUID(int=3), row, User("four")]).send("hi")
     await socket.to(number for number in range(3)).close(4101, "revoked")
     await socket.close()
+    await socket.topic("room:7").send(Progress(done=1), keep=False)
+    await socket.topic("room:7").others.send("hi", latest="cursor", message_id="m1", wait=1)
+    await socket.everyone.send({"any": "thing"}, keep=True)
+    await socket.others.send(anything)
+    await socket.reply({"any": "thing"})
+    await socket.join("room:7")
+    await socket.leave("room:7")
+    joined: Delivery = await socket.to([1, "two"]).join("room:7")
+    members: set[str] = await socket.topic("room:7").members()
+    count: int = await socket.topic("room:7").count()
+    await profiles.topic("room:7").send({"name": "Ada"})
+    print(joined.repeated, members, count, User("ada", expires_at=1.5), User("ada", datetime.now(UTC)))
     online: bool = await socket.is_online(row)
     ids: set[str] = await socket.online()
     user: User = await authenticated(row)
@@ -55,6 +68,14 @@ def blocks(row: Row) -> Delivery:
     blocking.send("hi", message_id=None, wait=None)
     repeated: Delivery = blocking.to(7).send("hi", message_id="m1", wait=0.5)
     blocking.close()
+    blocking.reply("hi")
+    blocking.join("room:7")
+    blocking.to("alice").leave("room:7")
+    blocking.topic("room:7").others.send("hi", latest="cursor")
+    blocking.everyone.send("hi", keep=True)
+    members: set[str] = blocking.topic("room:7").members()
+    count: int = blocking.topic("room:7").count()
+    print(members, count)
     online: bool = blocking.is_online(row)
     ids: set[str] = blocking.online(["alice", 2])
     print(online, ids, repeated)

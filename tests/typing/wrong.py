@@ -50,6 +50,14 @@ async def sends_another_type() -> None:
     await profiles.send({"name": 1})  # wrong
     await profiles.to("alice").send({"name": None})  # wrong
     await profiles.send(["Ada"])  # wrong
+    await profiles.topic("room:7").send("Ada")  # wrong
+    await profiles.topic("room:7").others.send({"name": 1})  # wrong
+    await profiles.everyone.send("Ada")  # wrong
+    await profiles.others.send({})  # wrong
+    await profiles.reply(7)  # wrong
+    await socket.topic(7).send("hi")  # wrong
+    socket.topic("room:7").send("hi")  # wrong
+    socket.join("room:7")  # wrong
 
 
 def sends_another_type_blocking() -> None:

@@ -10,6 +10,8 @@ from itertools import chain
 
 from tests.faults.history import (
     Answer,
+    Asked,
+    Change,
     Closed,
     Connecting,
     Event,
@@ -17,17 +19,23 @@ from tests.faults.history import (
     Gap,
     Hook,
     Hooked,
+    Job,
+    Joined,
     Leak,
+    Left,
     Leftovers,
+    Members,
     Message,
     Open,
     Presence,
     Quiet,
     Ready,
+    Replied,
     Request,
     Send,
     Sent,
     Unknown,
+    Watched,
 )
 
 USERS = {"a": "alice", "b": "bob", "c": "carol"}
@@ -35,8 +43,9 @@ USERS = {"a": "alice", "b": "bob", "c": "carol"}
 # Alice's part: it proves something, and breaks nothing.
 ENOUGH = """
     0 v1 a1; 0.6 hook n1 alice:1 online
+    0.2 join a1 room:9; 0.3 asks a1 q0; 0.4 replies a1 q0; 0.5 job a1 j0 started seq=1
     1 fault kill-clients redis until=1.1
-    5 close a1; 6 v1 a2 offset=100
+    5 close a1; 6 v1 a2 offset=100; 6.1 join a2 room:9 recovered=yes
     100 quiet; 101 leftovers
 """
 ENOUGH_MESSAGES = 100
@@ -73,19 +82,30 @@ class Teller:
         return tell(float(at), *names, **options)
 
     def send(
-        self, at: float, id: str, outcome: str = "sent", *, to: str = "bob", sender: str = "p", until: str = ""
+        self,
+        at: float,
+        id: str,
+        outcome: str = "sent",
+        *,
+        to: str = "bob",
+        sender: str = "p",
+        until: str = "",
+        kept: str = "yes",
+        but: str = "",
     ) -> Iterator[Event]:
         """A message with its *outcome*: sent, unknown or silence. A sender's numbers grow with time."""
-        send = Send(at, sender, int(at * 1000), id, tuple(to.split(",")))
+        send = Send(at, sender, int(at * 1000), id, tuple(to.split(",")), kept == "yes", but)
         self.sends.setdefault(id, send)
         end = float(until or at + 0.1)
         yield send
         if outcome != "silence":
             yield Sent(end, id, 1) if outcome == "sent" else Unknown(end, id, "timeout")
 
-    def get(self, at: float, session: str, id: str, *, offset: str = "") -> Iterator[Event]:
-        sent = self.sends.get(id, Send(at, "nobody", 1, id, (USERS[session[0]],)))
-        yield Message(at, session, id, sent.sender, sent.n, sent.to, int(offset) if offset else None)
+    def get(self, at: float, session: str, id: str, *, offset: str = "", topic: str = "") -> Iterator[Event]:
+        """A message comes, of the *topic* that it was sent to if there is one; of none if that is `own`."""
+        sent = self.sends.get(id, Send(at, "nobody", 1, id, (USERS[session[0]],), True, ""))
+        topic = {"": next((name for name in sent.to if ":" in name), ""), "own": ""}.get(topic, topic)
+        yield Message(at, session, id, sent.sender, sent.n, sent.to, int(offset) if offset else None, topic)
 
     def v1(
         self,
@@ -97,9 +117,10 @@ class Teller:
         offset: str = "0",
         recovered: str = "yes",
         user: str = "",
+        since: str = "",
     ) -> Iterator[Event]:
-        """A session that is ready 0.1 s later. It belongs to *user*, if the server says so."""
-        yield Connecting(at, session, session[0], USERS[session[0]], "v1", node, None)
+        """A session that is ready 0.1 s later. It belongs to *user*, if the server says so. *since* is as `e.7`."""
+        yield Connecting(at, session, session[0], USERS[session[0]], "v1", node, _position(since))
         yield Ready(at + 0.1, session, epoch, int(offset), recovered == "yes", user or USERS[session[0]])
 
     def plain(self, at: float, session: str, *, node: str = "n1") -> Iterator[Event]:
@@ -107,8 +128,33 @@ class Teller:
         yield Connecting(at, session, session[0], USERS[session[0]], "plain", node, None)
         yield Open(at + 0.1, session)
 
-    def gap(self, at: float, session: str, *, epoch: str = "e", offset: str = "0") -> Iterator[Event]:
-        yield Gap(at, session, epoch, int(offset))
+    def gap(self, at: float, session: str, *, epoch: str = "e", offset: str = "0", topic: str = "") -> Iterator[Event]:
+        yield Gap(at, session, epoch, int(offset), topic)
+
+    def join(
+        self,
+        at: float,
+        session: str,
+        topic: str,
+        *,
+        epoch: str = "e",
+        offset: str = "0",
+        recovered: str = "no",
+        since: str = "",
+        members: str = "untold",
+    ) -> Iterator[Event]:
+        """A client is told that it has joined; *since* is as `e.7`."""
+        told = None if members == "untold" else _names(members)
+        yield Joined(at, session, topic, epoch, int(offset), recovered == "yes", _position(since), told)
+
+    def leave(self, at: float, session: str, topic: str) -> Iterator[Event]:
+        yield Left(at, session, topic, "asked")
+
+    def change(self, at: float, session: str, topic: str, *, joined: str = "", left: str = "") -> Iterator[Event]:
+        yield Change(at, session, topic, _names(joined), _names(left))
+
+    def members(self, at: float, topic: str, *, users: str, count: str) -> Iterator[Event]:
+        yield Members(at, topic, _names(users), int(count))
 
     def close(self, at: float, session: str) -> Iterator[Event]:
         yield Closed(at, session, 1006)
@@ -118,6 +164,19 @@ class Teller:
 
     def answer(self, at: float, session: str, request: str) -> Iterator[Event]:
         yield Answer(at, session, request)
+
+    def asks(self, at: float, session: str, request: str, *, fails: str = "no") -> Iterator[Event]:
+        """A client asks what is to be answered once."""
+        yield Asked(at, session, request, fails == "yes")
+
+    def replies(self, at: float, session: str, request: str, *, outcome: str = "answer") -> Iterator[Event]:
+        yield Replied(at, session, request, outcome)
+
+    def job(self, at: float, session: str, job: str, state: str, *, seq: str, listed: str = "no") -> Iterator[Event]:
+        yield Job(at, session, job, int(seq), state, listed == "yes")
+
+    def watched(self, at: float, user: str, job: str, state: str, *, seq: str) -> Iterator[Event]:
+        yield Watched(at, user, job, int(seq), state)
 
     def hook(
         self, at: float, node: str, event: str, kind: str, *, attempt: str = "1", until: str = ""
@@ -151,3 +210,12 @@ class Teller:
 
     def leak(self, at: float, *what: str) -> Iterator[Event]:
         yield Leak(at, " ".join(what))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _position(text: str) -> tuple[str, int] | None:
+    epoch, _, offset = text.partition(".")
+    return (epoch, int(offset)) if text else None

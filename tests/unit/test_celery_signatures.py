@@ -57,13 +57,13 @@ def signatures_in(value: Any) -> Iterator[dict[str, Any]]:
     [
         (ALICE, {"user": "alice"}),
         (Context(connection="c1"), {"connection": "c1"}),
-        (Context(user="alice", connection="c1"), {"user": "alice"}),
+        (Context(user="alice", connection="c1"), {"user": "alice", "connection": "c1"}),
     ],
     ids=["user", "connection", "both"],
 )
 def test_the_header_says_whom(context: Context, header: dict[str, str]) -> None:
     """
-    A message carries the user who queued it; the connection only where there is no user.
+    A message carries the user who queued it, and the connection that it was queued from.
     """
     with running_for(context):
         look.delay()

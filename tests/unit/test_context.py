@@ -7,8 +7,9 @@ from contextvars import copy_context
 import pytest
 
 from qrsocket import User, authenticated
-from qrsocket.context import NOBODY, Context, current, current_audience, running_for
+from qrsocket.context import NOBODY, Context, current, current_stream, running_for
 from qrsocket.errors import InvalidUserId, NoRecipient, NotAuthenticated
+from qrsocket.message import Message
 
 
 def test_nobody_by_default() -> None:
@@ -17,11 +18,11 @@ def test_nobody_by_default() -> None:
     """
     assert NOBODY == current()
     with pytest.raises(NoRecipient, match=r"socket\.to\(user_id\).*await authenticated\(user\)"):
-        current_audience()
+        current_stream()
 
 
 @pytest.mark.parametrize(
-    ("context", "audience"),
+    ("context", "stream"),
     [
         (Context(user="alice"), "u:alice"),
         (Context(connection="c1"), "c:c1"),
@@ -29,12 +30,12 @@ def test_nobody_by_default() -> None:
     ],
     ids=["user", "connection", "both"],
 )
-def test_the_user_comes_before_the_connection(context: Context, audience: str) -> None:
+def test_the_user_comes_before_the_connection(context: Context, stream: str) -> None:
     """
     A send without a name goes to the user, and to the connection only where there is no user.
     """
     with running_for(context):
-        assert audience == current_audience()
+        assert stream == current_stream()
 
 
 def test_a_context_ends_with_its_block() -> None:
@@ -79,7 +80,7 @@ async def test_tasks_do_not_see_each_other() -> None:
     async def work(user: str) -> str:
         await authenticated(user)
         await both_inside.wait()
-        return current_audience()
+        return current_stream()
 
     assert ("u:a", "u:b") == tuple(await asyncio.gather(work("a"), work("b")))
 
@@ -97,22 +98,33 @@ async def test_authenticated_makes_the_current_user() -> None:
 
 async def test_authenticated_binds_the_connection_first() -> None:
     """
-    In a handler the connection is given its user; a connection that refuses leaves the current user as it was.
+    In a handler the connection is given its user, with the time until when that holds; a connection that refuses leaves
+    the current user as it was.
     """
-    bound: list[str] = []
+    bound: list[User] = []
 
-    async def bind(id: str) -> None:
-        if bound:
-            raise NotAuthenticated
-        bound.append(id)
+    class Handled:
+        loop = asyncio.get_running_loop()
 
-    with running_for(Context(connection="c1", bind=bind)):
-        await authenticated(User("alice"))
+        async def bind(self, user: User) -> None:
+            if bound:
+                raise NotAuthenticated
+            bound.append(user)
+
+        async def reply(self, message: Message) -> None: ...
+
+        async def join(self, topic: str) -> None: ...
+
+        async def leave(self, topic: str) -> None: ...
+
+    with running_for(Context(connection="c1", here=Handled())):
+        user = await authenticated(User("alice", expires_at=7))
         with pytest.raises(NotAuthenticated):
             await authenticated("mallory")
 
-        assert ["alice"] == bound
-        assert "u:alice" == current_audience()
+        assert [7] == [one.expires_at for one in (user,)] == [one.expires_at for one in bound]
+        assert [User("alice")] == bound
+        assert "u:alice" == current_stream()
 
 
 async def test_authenticated_refuses_what_is_no_user() -> None:
@@ -123,7 +135,7 @@ async def test_authenticated_refuses_what_is_no_user() -> None:
         with pytest.raises(InvalidUserId):
             await authenticated("")
 
-        assert "u:alice" == current_audience()
+        assert "u:alice" == current_stream()
 
 
 async def test_an_awaited_coroutine_sets_the_user_of_its_caller() -> None:
@@ -140,4 +152,4 @@ async def test_an_awaited_coroutine_sets_the_user_of_its_caller() -> None:
     await dependency()
     await asyncio.to_thread(copy_context().run, in_copy)
 
-    assert "u:alice" == current_audience()
+    assert "u:alice" == current_stream()

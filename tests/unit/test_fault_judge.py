@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.history import (
+    Asked,
     Event,
     Fault,
     Gap,
     Hook,
     Hooked,
+    Job,
+    Joined,
     Leftovers,
     Message,
     Presence,
@@ -217,6 +220,118 @@ I9: long after the fault
     10 v1 b1; 11 ask b1 q1; 12 fault stop-redis redis until=15; 22.5 answer b1 q1
 I9: another client is deaf
     10 v1 b1; 11 ask b1 q1; 12 fault deaf-client c until=15; 16 answer b1 q1
+I13: overtaken in a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 send m2 to=room:1; 13 get b1 m2 offset=2; 20 close b1
+I13: joined at the end
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1
+I13: back in a topic at the end
+    10 v1 b1; 10.2 join b1 room:1; 11 close b1; 12 send m1 to=room:1; 13 v1 b2; 13.2 join b2 room:1 recovered=yes
+I13: left and back with a position
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 12 send m1 to=room:1; 13 join b1 room:1 recovered=yes
+I13: the gap of another topic
+    10 v1 b1; 10.2 join b1 room:1; 10.2 join b1 room:2; 11 send m1 to=room:1; 12 gap b1 topic=room:2
+I13: the gap of its user
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 gap b1
+I13: everyone's
+    10 v1 b1; 10.2 join b1 *; 11 send m1 to=*
+I13: twice in a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 get b1 m1 offset=1; 13 get b1 m1 offset=2
+I13: twice, left between
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 get b1 m1 offset=1; 13 leave b1 room:1
+    14 join b1 room:1; 15 get b1 m1 offset=1
+I13: twice, not kept
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 kept=no; 12 get b1 m1; 13 get b1 m1
+I13: a sender's order in a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 send m2 to=room:1; 13 get b1 m2 offset=1
+    14 get b1 m1 offset=2
+I13: offsets of a topic
+    10 v1 b1; 10.2 join b1 room:1 offset=5; 11 send m1 to=room:1; 12 get b1 m1 offset=5
+I13: not recovered, though it is kept
+    10 v1 b1; 10.2 join b1 room:1 since=e.3 offset=7
+I1: not recovered, though it is kept
+    10 v1 b1; 11 close b1; 12 v1 b2 since=e.3 offset=7 recovered=no
+I13: the one left out is not the only one
+    10 v1 b1; 10.2 join b1 room:1; 10 v1 c1; 10.2 join c1 room:1; 11 send m1 to=room:1 but=c1
+I1: of a user's others
+    10 v1 b1; 10 plain b2; 11 send m1 but=b2
+I14: not joined
+    10 v1 b1; 11 send m1 to=room:1; 12 get b1 m1 offset=1
+I14: before it has joined
+    10 v1 b1; 9 send m1 to=room:1; 10.2 get b1 m1 offset=1; 10.3 join b1 room:1 offset=1
+I14: after it has left
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 11.5 send m1 to=room:1; 12 get b1 m1 offset=1
+I14: joined in another session
+    10 v1 b1; 10.2 join b1 room:1; 11 close b1; 12 v1 b2; 12.5 send m1 to=room:1; 13 get b2 m1 offset=1
+I14: not joined, not kept
+    10 v1 b1; 11 send m1 to=room:1 kept=no; 12 get b1 m1
+I14: a gap of a topic that was not joined
+    10 v1 b1; 11 gap b1 topic=room:1
+I14: a message of another topic
+    10 v1 b1; 10.2 join b1 room:2; 11 send m1 to=room:1; 12 get b1 m1 offset=1 topic=room:2
+I14: its user's message, as a topic's
+    10 v1 b1; 10.2 join b1 room:2; 11 send m1 kept=no; 12 get b1 m1 topic=room:2
+I4: a topic's message, as its user's
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 kept=no; 12 get b1 m1 topic=own
+I8: a message of a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 close b1; 13 get b1 m1 offset=1
+I15: a ghost in a topic
+    10 v1 b1; 10.2 join b1 room:1 members=bob,carol
+I15: a member who is not told
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 10 v1 c1; 10.2 join c1 room:1 members=bob,carol
+I15: one who has left
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 10 v1 c1; 10.2 join c1 room:1 members=bob,carol
+    10.3 change b1 room:1 joined=carol; 50 leave c1 room:1
+I15: one who is gone
+    10 v1 b1; 10.2 join b1 room:1 members=bob,carol; 10 v1 c1; 10.2 join c1 room:1 members=bob,carol; 50 close c1
+I15: a change of another topic
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 10 v1 c1; 10.2 join c1 room:1; 11 change b1 room:2 joined=carol
+I15: told after the end
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 10 v1 c1; 10.2 join c1 room:1; 102 change b1 room:1 joined=carol
+I15: a ghost in Redis
+    10 v1 b1; 10.2 join b1 room:1; 101 members room:1 users=bob,carol count=1
+I15: nobody in Redis
+    10 v1 b1; 10.2 join b1 room:1; 101 members room:1 users= count=1
+I15: too many counted
+    10 v1 b1; 10.2 join b1 room:1; 101 members room:1 users=bob count=2
+I16: no answer
+    10 v1 b1; 11 asks b1 q1
+I16: a late answer
+    10 v1 b1; 11 asks b1 q1; 15.5 replies b1 q1
+I16: two answers
+    10 v1 b1; 11 asks b1 q1; 12 replies b1 q1; 13 replies b1 q1
+I16: an answer and an error
+    10 v1 b1; 11 asks b1 q1; 12 replies b1 q1; 13 replies b1 q1 outcome=error
+I16: no answer after data loss
+    10 v1 b1; 11 asks b1 q1; 12 fault wipe-redis redis until=13; 14 gap b1 epoch=f
+I16: the answer to another
+    10 v1 b1; 11 asks b1 q1; 12 replies b1 q1 outcome=wrong
+I16: an answer where there is an error
+    10 v1 b1; 11 asks b1 q1 fails=yes; 12 replies b1 q1
+I16: an answer to nothing
+    10 v1 b1; 11 replies b1 q1
+I16: an answer in the next session
+    10 v1 b1; 11 asks b1 q1; 11.5 close b1; 12 v1 b2; 13 replies b2 q1
+I17: the connection that asked
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 but=b1; 12 get b1 m1 offset=1
+I17: of a user's others
+    10 plain b1; 11 send m1 but=b1; 12 get b1 m1
+I17: the connection with which it came back
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 but=b1; 12 close b1; 13 v1 b2
+    13.2 join b2 room:1 recovered=yes; 14 get b2 m1 offset=1
+I17: after a connection that was never ready
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 but=b1; 12 close b1; 13 v1 b3
+    13.2 join b3 room:1 recovered=yes; 14 get b3 m1 offset=1
+I18: an older state after a newer one
+    10 v1 b1; 11 job b1 j1 succeeded seq=3; 12 job b1 j1 started seq=2
+I18: its end was not told
+    10 v1 b1; 11 job b1 j1 started seq=2; 101 watched bob j1 succeeded seq=3
+I18: it was not told of
+    10 v1 b1; 101 watched bob j1 succeeded seq=3
+I18: only the other device was told
+    10 v1 b1; 10 v1 b2; 11 job b1 j1 succeeded seq=2; 11 close b1; 12 v1 c1; 12.5 job c1 j1 started seq=1
+    13 close b2; 101 watched carol j1 succeeded seq=2
+I18: it was told something newer
+    10 v1 b1; 11 job b1 j1 succeeded seq=3; 12 job b1 j2 started seq=4; 101 watched bob j1 started seq=2
 I10: memory
     102 leak n1: memory grew by 100 MiB
 I11: a secret
@@ -383,10 +498,108 @@ I9: one outage after another
 I9: one outage within another
     10 v1 b1; 11 ask b1 q1; 12 fault stop-node n1 until=30; 13 fault kill-clients redis until=13.1
     36.5 answer b1 q1
+I9: its answer is lost with the data
+    10 v1 b1; 11 ask b1 q1; 12 fault wipe-redis redis until=13; 14 gap b1 epoch=f
 I9: a frozen node
     10 v1 b1; 10.5 fault stop-node n1 until=20; 11 ask b1 q1; 21 answer b1 q1
 I9: a deaf client
     10 v1 b1; 11 ask b1 q1; 12 fault deaf-client b until=20; 21 answer b1 q1
+I13: received in a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 get b1 m1 offset=1
+I13: two topics with one offset
+    10 v1 b1; 10.2 join b1 room:1; 10.2 join b1 room:2; 11 send m1 to=room:1; 12 get b1 m1 offset=1
+    13 send m2 to=room:2; 14 get b1 m2 offset=1; 15 send m3; 16 get b1 m3 offset=1
+I13: received when it was back
+    10 v1 b1; 10.2 join b1 room:1; 11 close b1; 12 send m1 to=room:1; 13 v1 b2; 13.2 join b2 room:1 recovered=yes
+    14 get b2 m1 offset=1
+I13: received when it was back with a position
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 12 send m1 to=room:1
+    13 join b1 room:1 recovered=yes since=e.0; 14 get b1 m1 offset=1
+I13: sent before it has joined
+    10 v1 b1; 10.15 send m1 to=room:1; 10.2 join b1 room:1 offset=1
+I13: sent after it has left
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 12 send m1 to=room:1
+I13: left, and back without a position
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 12 send m1 to=room:1; 13 join b1 room:1 offset=1
+    14 send m2 to=room:1; 15 get b1 m2 offset=2
+I13: a gap in a topic
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 gap b1 topic=room:1 offset=1; 13 send m2 to=room:1
+    14 get b1 m2 offset=2
+I13: not kept, and not received
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1 kept=no; 12 send m2 to=room:1; 13 get b1 m2 offset=1
+I13: not kept, before the gap
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 send m2 to=room:1 kept=no; 13 get b1 m2
+    14 gap b1 topic=room:1 offset=1
+I1: not kept, overtaking
+    10 plain b1; 11 send m1; 12 send m2 kept=no; 13 get b1 m2; 14 close b1
+I13: not kept, and out of order
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 send m2 to=room:1 kept=no; 13 get b1 m2
+    14 get b1 m1 offset=1
+I13: another epoch
+    10 v1 b1; 10.2 join b1 room:1 since=f.3 offset=7
+I13: a first time
+    10 v1 b1; 10.2 join b1 room:1 offset=7
+I13: too long away
+    10 v1 b1; 10.2 join b1 room:1 since=e.3 offset=259
+I13: an offset that Redis did not give
+    10 v1 b1; 10.2 join b1 room:1 since=e.9 offset=7
+I1: another epoch
+    10 v1 b1; 11 close b1; 12 v1 b2 since=f.3 offset=7 recovered=no
+I3: everyone's, and its own, in a plain session
+    10 plain b1; 11 send m1; 12 send m2 to=*; 13 get b1 m2; 14 get b1 m1
+I1: everyone's, overtaking its own, in a plain session
+    10 plain b1; 11 send m1; 12 send m2 to=*; 13 get b1 m2; 14 close b1
+I14: left and joined
+    10 v1 b1; 10.2 join b1 room:1; 11 leave b1 room:1; 12 join b1 room:1; 13 send m1 to=room:1; 14 get b1 m1 offset=1
+I14: on its way while it leaves
+    10 v1 b1; 10.2 join b1 room:1; 11 send m1 to=room:1; 12 get b1 m1 offset=1; 12 leave b1 room:1
+I14: everyone's, in a plain session
+    10 plain b1; 11 send m1 to=* kept=no; 12 get b1 m1
+I15: all are told
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 10 v1 c1; 10.2 join c1 room:1 members=bob,carol
+    10.3 change b1 room:1 joined=carol; 101 members room:1 users=bob,carol count=2
+I15: a second device
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 11 v1 c1; 11.2 join c1 room:1 members=bob,carol; 12 close c1
+    11.3 change b1 room:1 joined=carol; 20 change b1 room:1 left=carol; 101 members room:1 users=bob count=1
+I15: who has left is told nothing
+    10 v1 b1; 10.2 join b1 room:1 members=bob; 20 leave b1 room:1; 30 v1 c1; 30.2 join c1 room:1 members=carol
+I15: they are not told
+    10 v1 b1; 10.2 join b1 room:1; 10 v1 c1; 10.2 join c1 room:1
+I15: told anew
+    10 v1 b1; 10.2 join b1 room:1 members=bob,carol; 20 close b1; 21 v1 b2; 21.2 join b2 room:1 members=bob
+I16: answered
+    10 v1 b1; 11 asks b1 q1; 14.9 replies b1 q1
+I16: an error
+    10 v1 b1; 11 asks b1 q1; 12 replies b1 q1 outcome=error; 13 asks b1 q2 fails=yes; 14 replies b1 q2 outcome=error
+I16: the end of the connection
+    10 v1 b1; 11 asks b1 q1; 14.9 close b1
+I16: at the end
+    10 v1 b1; 99 asks b1 q1
+I16: a frozen node
+    10 v1 b1; 10.5 fault stop-node n1 until=20; 11 asks b1 q1; 21 replies b1 q1
+I17: all others
+    10 v1 b1; 10.2 join b1 room:1; 10 v1 c1; 10.2 join c1 room:1; 11 send m1 to=room:1 but=c1; 12 get b1 m1 offset=1
+I17: another session of its user
+    10 v1 b1; 10 plain b2; 11 send m1 but=b2; 12 get b1 m1 offset=1
+I17: a session later on
+    10 v1 b1; 11 send m1 but=b1; 12 close b1; 13 v1 b2; 14 close b2; 15 v1 b3; 16 get b3 m1 offset=1
+I18: told
+    10 v1 b1; 11 job b1 j1 started seq=2; 12 job b1 j1 succeeded seq=3; 101 watched bob j1 succeeded seq=3
+I18: told by a list
+    10 v1 b1; 11 job b1 j1 started seq=2; 12 close b1; 20 v1 b2; 20.1 job b2 j1 succeeded seq=3 listed=yes
+    101 watched bob j1 succeeded seq=3
+I18: an old list
+    10 v1 b1; 11 job b1 j1 succeeded seq=3; 12 job b1 j1 started seq=2 listed=yes; 101 watched bob j1 succeeded seq=3
+I18: two jobs
+    10 v1 b1; 11 job b1 j1 succeeded seq=3; 12 job b1 j2 started seq=2; 101 watched bob j1 succeeded seq=3
+I18: another place in the line
+    10 v1 b1; 11 job b1 j1 waiting seq=3; 101 watched bob j1 waiting seq=4
+I18: newer than what Redis still knows
+    10 v1 b1; 11 job b1 j1 succeeded seq=3; 20 fault rollback-redis redis until=21; 101 watched bob j1 started seq=2
+I18: not connected at the end
+    10 v1 b1; 20 close b1; 101 watched bob j1 succeeded seq=3
+I18: a plain client
+    10 plain b1; 101 watched bob j1 succeeded seq=3
 """
 
 
@@ -447,6 +660,9 @@ def test_redis_may_have_a_hook_run_again(fault: str) -> None:
         (lambda event: isinstance(event, Presence), "no presence was compared"),
         (lambda event: isinstance(event, Leftovers), "nobody looked for leftovers"),
         (lambda event: isinstance(event, Sent) and event.id == "a-7", "only 99 messages were acknowledged"),
+        (lambda event: isinstance(event, Asked), "nothing was asked"),
+        (lambda event: isinstance(event, Job), "nobody watched a job"),
+        (lambda event: isinstance(event, Joined), "nobody recovered in a topic"),
     ],
 )
 def test_history_that_proves_nothing(is_missing: Callable[[Event], bool], why: str) -> None:
@@ -517,6 +733,10 @@ def test_summary() -> None:
         gaps=1,
         hooks=2,
         reruns=1,
+        joins=2,
+        topic_recoveries=1,
+        requests=1,
+        jobs=1,
         violations=0,
     )
 
@@ -528,8 +748,8 @@ def test_recorded_history_is_read(tmp_path: Path) -> None:
     What several processes recorded is read as one history, in the order of the clock; more fields do no harm.
     """
     client, publisher = Recorder(tmp_path, "client"), Recorder(tmp_path, "publisher")
-    publisher.record("send", sender="p", n=1, id="m1", to=["bob"], colour="blue")
-    client.record("message", session="b1", id="m1", sender="p", n=1, to=["bob"], offset=None)
+    publisher.record("send", sender="p", n=1, id="m1", to=["bob"], kept=True, but="", colour="blue")
+    client.record("message", session="b1", id="m1", sender="p", n=1, to=["bob"], offset=None, topic="")
     publisher.record("sent", id="m1", connections=1)
     client.close()
     publisher.close()
@@ -537,8 +757,8 @@ def test_recorded_history_is_read(tmp_path: Path) -> None:
     events = read_history(tmp_path)
 
     send, message, sent = events
-    assert Send(send.at, "p", 1, "m1", ("bob",)) == send
-    assert Message(message.at, "b1", "m1", "p", 1, ("bob",), None) == message
+    assert Send(send.at, "p", 1, "m1", ("bob",), True, "") == send
+    assert Message(message.at, "b1", "m1", "p", 1, ("bob",), None, "") == message
     assert Sent(sent.at, "m1", 1) == sent
     assert send.at <= message.at <= sent.at
 
@@ -551,7 +771,7 @@ def test_torn_line_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"at":1.0,"e":"quiet"}\n{"at":2.0,"e":"qu')
     before = read_history(tmp_path)
     node = Recorder(tmp_path, "node")
-    node.record("gap", session="b1", epoch="e", offset=1)
+    node.record("gap", session="b1", epoch="e", offset=1, topic="")
     node.close()
 
     quiet, gap = read_history(tmp_path)

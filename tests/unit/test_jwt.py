@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 
-from qrsocket import SocketError, jwt
+from qrsocket import SocketError, User, jwt
+from qrsocket.errors import TokenExpired
 from qrsocket.jwt import InvalidToken
 from tests.unit.tokens import ED25519, P256, RSA, SECRET, claims, pem, segment, sign
 
@@ -98,7 +100,9 @@ async def test_garbage_is_refused(token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", [None, 42, b"a.b.c", sign(claims()).encode(), ["a.b.c"], {"token": "a.b.c"}], ids=repr
+    "token",
+    [None, 42, b"a.b.c", sign(claims()).encode(), ["a.b.c"], {"token": "a.b.c"}],
+    ids=lambda token: ascii(token)[:10],  # the same in each process: a token is made anew
 )
 async def test_what_is_no_text_is_refused(token: Any) -> None:
     """
@@ -322,7 +326,7 @@ async def test_an_audience_that_nobody_checks_is_a_mistake() -> None:
         ({"key": pem(RSA), "algorithms": ["RS256", "ES256"]}, "the key is none for ES256"),
         ({"key": pem(P256), "algorithms": ["ES384"]}, "the key is none for ES384"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(r"-----BEGIN.*?END PUBLIC KEY-----", "PEM", str(value)),  # the keys are made anew
 )
 async def test_arguments_that_make_no_safe_check(options: dict[str, Any], text: str) -> None:
     """
@@ -346,3 +350,46 @@ async def test_the_client_learns_nothing(caplog: pytest.LogCaptureFixture) -> No
     assert "Invalid token" == refusal.value.message == str(refusal.value)
     assert isinstance(refusal.value.__cause__, pyjwt.InvalidTokenError)
     assert "canary" not in f"{refusal.value.__cause__}{caplog.text}"
+
+
+async def user(token: Any, **options: Any) -> User:
+    return await jwt.user(token, **{"algorithms": ["HS256"], "key": SECRET, **options})
+
+
+@pytest.mark.parametrize("exp", [4_000_000_000, 4_000_000_000.75, "4000000000"], ids=repr)
+@pytest.mark.parametrize("leeway", [0.0, 5.0])
+async def test_the_user_of_a_token(exp: Any, leeway: float) -> None:
+    """
+    A user is its `sub`, for as long as `verify` would take the token: until `exp` in whole seconds, plus leeway.
+    """
+    found = await user(sign({"sub": "alice", "exp": exp}), leeway=leeway)
+
+    assert ("alice", 4_000_000_000 + leeway) == (found.id, found.expires)
+
+
+@pytest.mark.parametrize("changed", [{"sub": None}, {"sub": 7}, {"sub": ""}, {"sub": "a\nb"}, {"sub": "x" * 257}])
+async def test_a_token_that_names_no_user(changed: dict[str, Any]) -> None:
+    """
+    Without a `sub`, or with one that cannot name a user, it proves nothing.
+    """
+    with pytest.raises(InvalidToken):
+        await user(sign(claims(**changed)))
+    without = claims()
+    del without["sub"]
+    with pytest.raises(InvalidToken):
+        await user(sign(without))
+
+
+async def test_the_user_of_a_token_is_checked_as_its_claims_are() -> None:
+    """
+    Expired, forged and for somebody else: as `verify` says.
+    """
+    with pytest.raises(TokenExpired):
+        await user(sign(claims(exp=1)))
+    with pytest.raises(InvalidToken):
+        await user(tampered(sign(claims())))
+    with pytest.raises(InvalidToken):
+        await user(sign(claims(aud="them")), audience="us")
+    with pytest.raises(ValueError, match="the token says whom it is for"):
+        await user(sign(claims(aud="us")))
+    assert User("alice") == await user(sign(claims(aud="us", iss="me")), audience="us", issuer="me")

@@ -35,31 +35,44 @@ def test_all_names_of_a_shard_are_different_and_in_its_slot(word: str) -> None:
     """
     names = every_name(Keyspace.of(Settings()).shards[0], word)
 
-    assert 24 == len(set(names)) == len(names)
+    assert 25 == len(set(names)) == len(names)
     assert [] == [name for name in names if name[name.index("{") :][:5] != "{q0}:"]
     assert [] == [name for name in names if not name.startswith("qrsocket:app:{q0}:")]
 
 
 def test_an_audience_stays_in_its_shard() -> None:
     """
-    The shard is the CRC-16 of the audience, the one of Redis Cluster: it does not change between processes.
+    The shard is the CRC-16 of the stream, the one of Redis Cluster: it does not change between processes.
 
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ ("123456789" gives 0x31C3)
     """
     keyspace = Keyspace.of(Settings(shards=1024))
 
-    assert keyspace.shards[0x31C3 % 1024] == keyspace.of_audience("123456789")
+    assert keyspace.shards[0x31C3 % 1024] == keyspace.of_stream("123456789")
+
+
+def test_what_is_counted_is_in_the_shard_of_its_owner() -> None:
+    """
+    A user's jobs are where the user is, and a topic's members, with the part of each, where the topic is: a script can
+    touch both.
+    """
+    keyspace = Keyspace.of(Settings(shards=1024))
+    for number in range(100):
+        user, topic = f"u:{number}", f"room:{number}"
+        assert keyspace.of_stream(user) is keyspace.of_stream(f"j:{user}")
+        home = keyspace.of_stream(f"t:{topic}")
+        assert {home} == {keyspace.of_stream(f"m:{topic}{part}") for part in ("", " ada", " a b", " m:x y")}
 
 
 def test_a_group_keeps_everyone_once() -> None:
     """
-    Grouping spreads audiences over the shards and loses, doubles and misplaces none.
+    Grouping spreads streams over the shards and loses, doubles and misplaces none.
     """
     keyspace = Keyspace.of(Settings(shards=3))
-    audiences = [f"u:{number}" for number in range(300)]
+    streams = [f"u:{number}" for number in range(300)]
 
-    groups = keyspace.group(audiences)
+    groups = keyspace.group(streams)
 
     assert set(keyspace.shards) == set(groups)
-    assert sorted(audiences) == sorted(audience for group in groups.values() for audience in group)
-    assert [] == [one for keys, group in groups.items() for one in group if keyspace.of_audience(one) != keys]
+    assert sorted(streams) == sorted(stream for group in groups.values() for stream in group)
+    assert [] == [one for keys, group in groups.items() for one in group if keyspace.of_stream(one) != keys]

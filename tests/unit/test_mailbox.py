@@ -42,12 +42,12 @@ def mailbox(to_tell: list[Edge]) -> Mailbox:
     return Mailbox(to_tell.append, grace=GRACE, lease=LEASE)
 
 
-def nobody(_audience: str) -> int:
+def nobody(_stream: str) -> int:
     return 0
 
 
 def remembered(mailbox: Mailbox) -> set[str]:
-    return {audience for audience in (ALICE, BOB, CAROL) if mailbox.known(audience) != UNKNOWN}
+    return {stream for stream in (ALICE, BOB, CAROL) if mailbox.known(stream) != UNKNOWN}
 
 
 def test_an_edge_is_told_once(mailbox: Mailbox, to_tell: list[Edge]) -> None:
@@ -230,7 +230,7 @@ def test_who_is_here_is_not_forgotten(mailbox: Mailbox, clock: Clock) -> None:
     mailbox.take(Edge(BOB, 3, online=True))
     for _ in range(5):
         clock.now += REMEMBERED + GRACE
-        mailbox.forget(lambda audience: audience == ALICE)
+        mailbox.forget(lambda stream: stream == ALICE)
     lasting = remembered(mailbox)
     mailbox.end(mailbox.held[BOB])
     clock.now += REMEMBERED + GRACE - 1

@@ -69,26 +69,26 @@ def nested(depth: int, wrap: Callable[[Any], object] = lambda inner: [inner]) ->
         (b"\x00\xff", Kind.BINARY, b"\x00\xff"),
         (bytearray(b"\x00\xff"), Kind.BINARY, b"\x00\xff"),
         (memoryview(b"a-b-c")[::2], Kind.BINARY, b"abc"),
-        ({"a": [1, 2.5, None, True]}, Kind.TEXT, b'{"a":[1,2.5,null,true]}'),
-        ([], Kind.TEXT, b"[]"),
-        (("a", 1), Kind.TEXT, b'["a",1]'),
-        ({1}, Kind.TEXT, b"[1]"),
-        (frozenset({"a"}), Kind.TEXT, b'["a"]'),
-        (None, Kind.TEXT, b"null"),
-        (42, Kind.TEXT, b"42"),
-        (Profile(name="Ada"), Kind.TEXT, b'{"name":"Ada","score":1.5}'),
-        ([Profile(name="Ada")], Kind.TEXT, b'[{"name":"Ada","score":1.5}]'),
-        (Point(1, 2), Kind.TEXT, b'{"x":1,"y":2}'),
-        (Progress(done=3), Kind.TEXT, b'{"done":3}'),
-        (datetime(2024, 2, 29, 12, tzinfo=UTC), Kind.TEXT, b'"2024-02-29T12:00:00Z"'),
-        ({"on": date(2024, 2, 29), "at": time(12, 30)}, Kind.TEXT, b'{"on":"2024-02-29","at":"12:30:00"}'),
-        (timedelta(seconds=90), Kind.TEXT, b'"PT1M30S"'),
-        (UUID(int=1), Kind.TEXT, b'"00000000-0000-0000-0000-000000000001"'),
-        (Decimal("1.50"), Kind.TEXT, b'"1.50"'),
-        ({"colour": Colour.RED, "level": Level.HIGH}, Kind.TEXT, b'{"colour":"red","level":3}'),
-        ({1: "a"}, Kind.TEXT, b'{"1":"a"}'),
-        ({"text": "NaN, Infinity and [[[["}, Kind.TEXT, b'{"text":"NaN, Infinity and [[[["}'),
-        (Profile(name="Ada", score=math.nan), Kind.TEXT, b'{"name":"Ada","score":null}'),
+        ({"a": [1, 2.5, None, True]}, Kind.JSON, b'{"a":[1,2.5,null,true]}'),
+        ([], Kind.JSON, b"[]"),
+        (("a", 1), Kind.JSON, b'["a",1]'),
+        ({1}, Kind.JSON, b"[1]"),
+        (frozenset({"a"}), Kind.JSON, b'["a"]'),
+        (None, Kind.JSON, b"null"),
+        (42, Kind.JSON, b"42"),
+        (Profile(name="Ada"), Kind.JSON, b'{"name":"Ada","score":1.5}'),
+        ([Profile(name="Ada")], Kind.JSON, b'[{"name":"Ada","score":1.5}]'),
+        (Point(1, 2), Kind.JSON, b'{"x":1,"y":2}'),
+        (Progress(done=3), Kind.JSON, b'{"done":3}'),
+        (datetime(2024, 2, 29, 12, tzinfo=UTC), Kind.JSON, b'"2024-02-29T12:00:00Z"'),
+        ({"on": date(2024, 2, 29), "at": time(12, 30)}, Kind.JSON, b'{"on":"2024-02-29","at":"12:30:00"}'),
+        (timedelta(seconds=90), Kind.JSON, b'"PT1M30S"'),
+        (UUID(int=1), Kind.JSON, b'"00000000-0000-0000-0000-000000000001"'),
+        (Decimal("1.50"), Kind.JSON, b'"1.50"'),
+        ({"colour": Colour.RED, "level": Level.HIGH}, Kind.JSON, b'{"colour":"red","level":3}'),
+        ({1: "a"}, Kind.JSON, b'{"1":"a"}'),
+        ({"text": "NaN, Infinity and [[[["}, Kind.JSON, b'{"text":"NaN, Infinity and [[[["}'),
+        (Profile(name="Ada", score=math.nan), Kind.JSON, b'{"name":"Ada","score":null}'),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -304,9 +304,9 @@ def test_a_delivery_to_nobody_is_falsy() -> None:
 @pytest.mark.parametrize("code", [1000, 3000, 4100, 4999])
 def test_a_close_travels_as_a_message(code: int) -> None:
     """
-    A Close arrives as it was sent: code, reason and connection.
+    A Close arrives as it was sent: code and reason.
     """
-    close = Close(code, "é" * 61, "connection")
+    close = Close(code, "é" * 61)
 
     message = close.to_message()
 

@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.mark.parametrize("timeout", [1 * MS, 50 * MS, 2.0, 10.0])
+@pytest.mark.parametrize("timeout", [1 * MS, 50 * MS, 2.0, 10.0], ids=["1 ms", "50 ms", "2 s", "10 s"])
 def test_a_lost_connection_is_tried_again_until_the_deadline(timeout: float, clock: Clock) -> None:
     """
     After each pause there is time for another attempt, up to the last 2 ms; then it is Unavailable.
@@ -216,21 +216,21 @@ def test_a_script_is_sent_by_its_digest() -> None:
     [
         ("qrsocket.presence", "attach", ("epoch", "presence/transition"), "#!lua flags=allow-oom"),
         ("qrsocket.presence", "online", (), "#!lua flags=allow-oom"),
-        ("qrsocket.fanout", "publish", ("epoch", "stream"), "#!lua"),
+        ("qrsocket.fanout", "publish", ("epoch", "offsets"), "#!lua"),
     ],
 )
 def test_a_script_is_loaded_with_its_preludes(
     package: str, name: str, prelude: tuple[str, ...], first_line: str
 ) -> None:
     """
-    The flags come first, as Redis wants; then the key names, the neighbours, and the script's own text without flags.
+    The flags come first, as Redis wants; then what every script needs, the neighbours, and the script's own text.
     """
     script = Script.load(package, name, *prelude)
     lines = script.source.splitlines()
 
     assert first_line == lines[0]
     assert 1 == script.source.count("#!lua")
-    assert "-- The key names of keys.py, for scripts." == lines[1]
+    assert lines[1].startswith("-- What every script needs")
     assert ("presence/transition" in prelude) == ("local function settle(" in script.source)
     assert script is Script.load(package, name, *prelude)
 

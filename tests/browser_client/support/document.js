@@ -8,7 +8,7 @@ import { inTime, MS, TIMING, WebSocket } from "./server.js";
 export { h };
 
 export const options = { WebSocket, storage: null, timing: { ...TIMING, again: 50 * MS } };
-export let act, useJob, useSocket, renderToString, hydrateRoot;
+export let act, hooks, useSocket, renderToString, hydrateRoot;
 let createRoot;
 
 before(async () => {
@@ -18,18 +18,19 @@ before(async () => {
   ({ act } = await import("react"));
   ({ createRoot, hydrateRoot } = await import("react-dom/client"));
   ({ renderToString } = await import("react-dom/server"));
-  ({ useJob, useSocket } = await import("qrsocket/react"));
+  hooks = await import("qrsocket/react");
+  ({ useSocket } = hooks);
 });
 
 after(() => window.happyDOM.close());
 
 export function Connection({ url, more }) {
-  const { socket, state } = useSocket(url, { ...options, ...more });
+  const { socket, state } = useSocket({ url, ...options, ...more });
   return h("p", null, `${state} ${socket ? "socket" : "none"} ${socket?.user}`);
 }
 
 export function Progress({ url, id, renders = [] }) {
-  const job = useJob(id, url);
+  const job = hooks.useJob(id, { url });
   renders.push(id);
   return h("b", null, job ? `${job.id} ${job.percent}` : String(job));
 }

@@ -2,7 +2,7 @@
 
 import { once } from "node:events";
 import { WebSocket, WebSocketServer } from "ws";
-import { connect } from "qrsocket";
+import { connect as theClient } from "qrsocket";
 
 export { WebSocket };
 
@@ -13,6 +13,7 @@ const PATIENCE = 60_000 * MS;
 export const TIMING = { first: 2 * MS, slowest: 10 * MS };
 
 export const EPOCH = "epoch-1";
+const EVERYONE = { epoch: EPOCH, offset: 5, recovered: true };
 const READY = { connection: "c1", user: "alice", epoch: EPOCH, offset: 10, recovered: true, jobs: [] };
 
 /** What is put in comes out in order; who takes before that waits. */
@@ -86,7 +87,7 @@ class Peer {
   /** Take the hello, and give the client its place. */
   async welcome(ready = {}) {
     const hello = await this.hello();
-    this.tell("ready", { ...READY, ...ready });
+    this.ready(ready);
     return hello;
   }
 
@@ -94,16 +95,21 @@ class Peer {
     this.webSocket.send(frame);
   }
 
-  message(offset, data) {
-    this.send(`${offset}\n${JSON.stringify(data)}`);
+  ready({ topics, ...more } = {}) {
+    this.tell("ready", { ...READY, ...more, topics: { "*": EVERYONE, ...topics } });
   }
 
-  tell(header, body) {
-    this.send(`!${header}\n${JSON.stringify(body)}`);
+  /** *header*: an offset or "-", and more words. */
+  message(header, data) {
+    this.send(`${header}\n${JSON.stringify(data)}`);
   }
 
-  job(job, offset) {
-    this.tell(offset ? `job ${offset}` : "job", { job });
+  tell(name, body) {
+    this.send(`!${name}\n${JSON.stringify(body)}`);
+  }
+
+  job(job) {
+    this.tell("job", { job });
   }
 
   chunk(job, n, text, more = {}) {
@@ -122,7 +128,7 @@ class Peer {
 }
 
 /** Start a server that ends with test *t*. */
-export async function serve(t) {
+export async function serve(t, connect = theClient) {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await once(server, "listening");
   const peers = new Inbox();
@@ -184,6 +190,11 @@ export function record(socket, name) {
   const seen = [];
   socket.on(name, (...values) => seen.push(values[0]));
   return seen;
+}
+
+/** Of a hello or of what was saved: where the client is in its own stream. */
+export function placeIn({ epoch, offset }) {
+  return { epoch, offset };
 }
 
 /** Wait until the client has read all that *peer* has sent so far. */

@@ -1,7 +1,8 @@
-"""Whom a message is for: users by id, or one connection that has no user."""
+"""Users, by their ids."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, TypeAlias, cast
 from uuid import UUID
@@ -21,15 +22,28 @@ class HasId(Protocol):
 
 UserLike: TypeAlias = str | int | UUID | HasId
 
-# An audience is its kind and its id, "u:alice": what routes are kept for and frames are addressed to.
-Audience: TypeAlias = str
-
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Someone who was authenticated. Only the id is known from then on."""
+    """
+    Someone who was authenticated. Only the id is known from then on.
+
+    Attributes:
+        expires_at: Until when that holds: Unix time in seconds, or an aware datetime. Then a connection is closed with
+            4001, unless its client has renewed it.
+    """
 
     id: str
+    expires_at: float | datetime | None = field(default=None, compare=False)
+
+    @property
+    def expires(self) -> float | None:
+        """Unix time in seconds; None if it holds as long as the connection."""
+        return self.expires_at.timestamp() if isinstance(self.expires_at, datetime) else self.expires_at
+
+    def __post_init__(self) -> None:
+        if isinstance(self.expires_at, datetime) and self.expires_at.tzinfo is None:
+            raise ValueError("expires_at is an aware datetime, or Unix time in seconds: datetime.now(UTC) + …")
 
 
 def user_id(user: UserLike) -> str:
@@ -75,16 +89,3 @@ def user_ids(users: UserLike | Iterable[UserLike]) -> tuple[str, ...]:
         if len(ids) > MAX_RECIPIENTS:
             raise TooManyRecipients(MAX_RECIPIENTS)
     return tuple(ids)
-
-
-def of_user(id: str) -> Audience:
-    return f"u:{id}"
-
-
-def of_connection(id: str) -> Audience:
-    return f"c:{id}"
-
-
-def user_of(audience: Audience) -> str | None:
-    """Return the user's id, or None if *audience* is a connection without a user."""
-    return audience[2:] if audience.startswith("u:") else None

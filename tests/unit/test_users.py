@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -9,8 +10,9 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from qrsocket.audience import MAX_RECIPIENTS, User, of_connection, of_user, user_id, user_ids, user_of
 from qrsocket.errors import InvalidUserId, QRSocketError, TooManyRecipients
+from qrsocket.streams import of_connection, of_user, user_of
+from qrsocket.users import MAX_RECIPIENTS, User, user_id, user_ids
 
 
 @dataclass
@@ -84,7 +86,7 @@ def test_a_user_is_named_by_its_id(user: Any, id: str) -> None:
         Row(Row(1)),
         Row(""),
     ],
-    ids=ascii,
+    ids=lambda user: ascii(user).partition(" at 0x")[0],  # the same in each process
 )
 def test_what_cannot_name_a_user_is_refused(user: Any) -> None:
     """
@@ -101,7 +103,11 @@ def test_what_cannot_name_a_user_is_refused(user: Any) -> None:
     assert isinstance(refusal.value, QRSocketError)
 
 
-@pytest.mark.parametrize("many", [["a", 2], ("a", 2), {"a": 1, 2: 1}.keys(), (user for user in ("a", 2))], ids=repr)
+@pytest.mark.parametrize(
+    "many",
+    [["a", 2], ("a", 2), {"a": 1, 2: 1}.keys(), (user for user in ("a", 2))],
+    ids=["list", "tuple", "view", "generator"],
+)
 def test_many_users_come_as_any_iterable(many: Any) -> None:
     """
     A list, a tuple, a view and a generator name many users, in order.
@@ -153,8 +159,38 @@ def test_an_endless_generator_is_left_at_the_limit() -> None:
 
 def test_a_user_and_a_connection_never_meet() -> None:
     """
-    A user whose id is that of a connection is another audience.
+    A user whose id is that of a connection is another stream.
     """
     assert of_user("x") != of_connection("x")
     assert "c:x" == user_of(of_user("c:x"))
     assert user_of(of_connection("x")) is None
+
+
+def test_a_user_is_one_until() -> None:
+    """
+    Until when an id holds is Unix time in seconds or an aware datetime of any zone; without it, as long as the
+    connection.
+    """
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    there = noon.astimezone(timezone(timedelta(hours=9)))
+
+    assert [1767268800.0] * 3 == [User("alice", until).expires for until in (noon, there, noon.timestamp())]
+    assert 7 == User("alice", expires_at=7).expires
+    assert User("alice").expires is None
+
+
+def test_a_datetime_without_a_zone_is_refused() -> None:
+    """
+    It would be another time on another machine.
+    """
+    with pytest.raises(ValueError, match="expires_at is an aware datetime, or Unix time in seconds"):
+        User("alice", datetime(2026, 1, 1))
+
+
+def test_users_are_the_same_by_their_ids() -> None:
+    """
+    Until when it holds makes nobody another user.
+    """
+    assert User("alice", 7) == User("alice") != User("bob", 7)
+    assert 1 == len({User("alice", 7), User("alice")})
+    assert ("alice",) == user_ids([User("alice", 7), User("alice", 8)])

@@ -21,7 +21,7 @@ SILENT_RENEWALS = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 
 
-class Subscription:
+class Subscriber:
     """
     Attributes:
         is_open: Set while what is published on *channels* arrives here.

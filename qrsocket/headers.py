@@ -1,0 +1,39 @@
+"""
+The header of a frame: words with single spaces between. The first says what the frame is, the others are `key=value`.
+
+Whoever reads one ignores words that it does not know, so that a newer version may add some.
+"""
+
+from collections.abc import Mapping
+from string import printable
+from urllib.parse import quote, unquote
+
+# What need not be percent-encoded: visible ASCII, without the percent sign.
+PLAIN = "".join(set(printable) - set(" \t\n\r\x0b\x0c%"))
+
+
+def write_header(first: str, fields: Mapping[str, str]) -> str:
+    """Return a header; fields that are empty are left out."""
+    return " ".join((first, *words(fields)))
+
+
+def words(fields: Mapping[str, str]) -> list[str]:
+    return [f"{key}={quote(value, safe=PLAIN)}" for key, value in fields.items() if value]
+
+
+def read_header(header: str) -> tuple[str, dict[str, str]]:
+    """
+    Return the first word, and the others by their keys.
+
+    Raises:
+        ValueError: There is no first word, or more than one space between two.
+    """
+    first, *others = header.split(" ")
+    if not first or "" in others:
+        raise ValueError("a header is words with single spaces between")
+    return first, read_words(others)
+
+
+def read_words(words: list[str]) -> dict[str, str]:
+    pairs = (word.partition("=") for word in words)
+    return {key: unquote(value) for key, mark, value in pairs if mark}

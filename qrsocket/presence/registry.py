@@ -1,0 +1,202 @@
+"""
+What Redis is told of this node's subscriptions: how many there are of each stream. Those who want to tell it something
+at one time share a call.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from qrsocket.errors import Unavailable
+from qrsocket.keys import Keys, Keyspace
+from qrsocket.listening import Listening
+from qrsocket.position import Missed, Position
+from qrsocket.presence.calls import call_redis
+from qrsocket.presence.mailbox import Mailbox
+from qrsocket.presence.table import Attached, Count, attach
+from qrsocket.settings import Settings
+from qrsocket.streams import Stream, user_of
+from qrsocket.trouble import Trouble
+
+# One call with 100 streams takes Redis about 5 ms, in which nobody else is served.
+STREAMS_PER_CALL = 100
+
+
+class Fenced(Exception):
+    """Redis has given this node up: it must come back under a new name."""
+
+
+@dataclass(slots=True, eq=False)
+class Registration:
+    """
+    What somebody wants to be told to Redis, and the answer.
+
+    Attributes:
+        since: Where a client that comes back is, by stream.
+        attached: The streams as they are now. One with too many subscriptions is missing.
+        missed: What came since.
+    """
+
+    streams: tuple[Stream, ...]
+    since: Mapping[Stream, Position]
+    answer: asyncio.Future[None]
+    attached: dict[Stream, Attached] = field(default_factory=dict)
+    missed: dict[Stream, Missed] = field(default_factory=dict)
+
+    def with_those_of(self, other: "Registration") -> "Registration":
+        """Return both together, as if they had been told at once."""
+        return Registration(
+            (*self.streams, *other.streams),
+            {**self.since, **other.since},
+            self.answer,
+            self.attached | other.attached,
+            self.missed | other.missed,
+        )
+
+
+class Registry:
+    """
+    Attributes:
+        doubtful: Streams of which Redis may not know the true count.
+        returning: Of these, those that had their place before the node was fenced.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        count: Callable[[Stream], int],
+        mailbox: Mailbox,
+        on_top: Callable[[Stream, Position], None],
+        trouble: Trouble,
+    ) -> None:
+        self.doubtful: set[Stream] = set()
+        self.returning: set[Stream] = set()
+        self._settings, self._keyspace = settings, Keyspace.of(settings)
+        self._count, self._mailbox, self._on_top, self._trouble = count, mailbox, on_top, trouble
+        self._waiting: deque[Registration] = deque()
+        self._is_wanted = asyncio.Event()
+        self._telling = asyncio.Lock()  # of two calls under way the older count might arrive last
+
+    async def register(self, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
+        """
+        Tell Redis how many subscriptions of *streams* are here now.
+
+        Raises:
+            Unavailable: Redis did not answer. It is told later, when it does.
+        """
+        answer = asyncio.get_running_loop().create_future()
+        registration = Registration(tuple(streams), since, answer)
+        self.doubtful.update(registration.streams)
+        await asyncio.sleep(0)  # time counts from the loop's next turn: this one may have thousands to begin with
+        if cause := self._trouble.of("presence"):  # who waits in line need not find out one after the other
+            raise Unavailable(cause, self._settings.redis_timeout)
+        self._waiting.append(registration)
+        self._is_wanted.set()
+        try:
+            async with Listening(self._settings.redis_timeout):
+                await answer
+        except TimeoutError as error:
+            raise Unavailable("presence not settled", self._settings.redis_timeout) from error
+        return registration
+
+    async def run(self, node: str) -> None:
+        """Tell Redis what is wanted, as *node*, until it is fenced."""
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            while batch := self._take_batch():
+                try:
+                    await self._serve(node, batch)
+                except BaseException:
+                    self._waiting.extendleft(reversed(batch))  # under the next name
+                    self._is_wanted.set()
+                    raise
+                await asyncio.sleep(0)  # who was one too many is gone before the next of that user is counted
+
+    async def tell_doubtful(self, node: str, until: float) -> None:
+        """
+        Tell Redis what it may not know, but stop in time for the next renewal: after a fence they may be thousands.
+
+        Raises:
+            Fenced, Unavailable: It was not told.
+        """
+        todo = tuple(self.doubtful)
+        for start in range(0, len(todo), STREAMS_PER_CALL):
+            if time.monotonic() > until:
+                return
+            await self._tell(node, todo[start : start + STREAMS_PER_CALL], [])
+
+    def _take_batch(self) -> list[Registration]:
+        batch: list[Registration] = []
+        streams: set[Stream] = set()
+        while self._waiting and len(streams) < STREAMS_PER_CALL:
+            # Of a user's connections one after the other, so that where they are too many not all of them are.
+            if any(stream in streams for stream in self._waiting[0].streams if user_of(stream) is not None):
+                break
+            registration = self._waiting.popleft()
+            if not registration.answer.done():
+                batch.append(registration)
+                streams.update(registration.streams)
+        return batch
+
+    async def _serve(self, node: str, batch: list[Registration]) -> None:
+        try:
+            await self._tell(node, dict.fromkeys(stream for one in batch for stream in one.streams), batch)
+        except Unavailable as error:
+            for registration in batch:
+                if not registration.answer.done():
+                    registration.answer.set_exception(Unavailable(error.cause, error.timeout))
+        else:
+            for registration in batch:
+                if not registration.answer.done():
+                    registration.answer.set_result(None)
+
+    async def _tell(self, node: str, streams: Collection[Stream], batch: list[Registration]) -> None:
+        async with self._telling:
+            for keys, group in self._keyspace.group(streams).items():
+                asking = [
+                    (one, stream) for one in batch for stream in one.since if self._keyspace.of_stream(stream) is keys
+                ]
+                self.doubtful.difference_update(group)  # here, so that what changes meanwhile is doubtful again
+                try:
+                    await self._tell_shard(keys, node, group, batch, asking)
+                except BaseException:
+                    self.doubtful.update(group)
+                    raise
+
+    async def _tell_shard(
+        self,
+        keys: Keys,
+        node: str,
+        streams: list[Stream],
+        batch: list[Registration],
+        asking: list[tuple[Registration, Stream]],
+    ) -> None:
+        counts = [Count(one, self._count(one), self._most(one), self._mailbox.known(one)) for one in streams]
+        since = [(stream, registration.since[stream]) for registration, stream in asking]
+        answer = await call_redis(self._settings, attach(keys, node, counts, since, grace=self._settings.offline_grace))
+        if answer is None:
+            raise Fenced
+        self.returning.difference_update(streams)
+        attached = {name: one for name, one in zip(streams, answer.attached, strict=True) if one is not None}
+        for (registration, stream), page in zip(asking, answer.pages, strict=True):
+            registration.missed[stream] = page
+        for registration in batch:
+            registration.attached |= {name: attached[name] for name in registration.streams if name in attached}
+        for count in counts:
+            if count.stream in attached:
+                self._learn(count, attached[count.stream])
+
+    def _most(self, stream: Stream) -> int:
+        is_limited = user_of(stream) is not None and stream not in self.returning
+        return self._settings.max_connections_per_user if is_limited else 0
+
+    def _learn(self, count: Count, attached: Attached) -> None:
+        if attached.known.seq:
+            self._mailbox.learn(count.stream, attached.known)
+        if attached.edge:
+            self._mailbox.take(attached.edge)
+        if count.here:
+            self._on_top(count.stream, attached.top)

@@ -1,0 +1,63 @@
+"""What becomes of an error of the application: who hears of it, and in which words."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.exceptions import HTTPException, WebSocketException
+
+from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FOR_CLIENTS = (SocketError, WebSocketException, InvalidJson, InvalidUserId, NotAuthenticated)
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """
+    Wait for *work* of the application.
+
+    Raises:
+        HandlerTimeout: It did not finish in time.
+    """
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            return await work
+    except TimeoutError:
+        if deadline.expired():
+            raise HandlerTimeout(seconds) from None
+        raise
+
+
+def raise_if_ending(error: BaseException) -> None:
+    """Raise *error* again if it ends this task or the process: not if only what it waited for was cancelled."""
+    task = asyncio.current_task()
+    if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
+        raise error
+
+
+def is_for_client(error: BaseException) -> bool:
+    """Whether *error* is about what the client sent, and not a failure of ours."""
+    if isinstance(error, HTTPException):
+        return error.status_code < 500
+    return isinstance(error, FOR_CLIENTS)
+
+
+def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
+    """Return what the client is told. What was not raised for it is logged with its traceback, and not told."""
+    match error:
+        case SocketError():
+            return str(error.message)
+        case HTTPException():  # FastAPI's is one of these
+            return str(error.detail)
+        case WebSocketException():
+            return error.reason or "Refused"
+        case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
+            return str(error)
+        case _:
+            logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
+            text = f"Internal error ({request_id})"
+            return f"{text}: {type(error).__name__}: {error}" if debug else text

@@ -1,0 +1,99 @@
+"""Who may join which topic: what the application says, by the first of its patterns that a name fits."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from starlette.requests import HTTPConnection
+
+from qrsocket.context import Context, running_for
+from qrsocket.errors import SocketError
+from qrsocket.server.connection import Connection
+from qrsocket.server.failing import error_text, is_for_client, raise_if_ending, within
+from qrsocket.server.patterns import TopicHandler, first_that_fits
+from qrsocket.server.runtime import Node
+from qrsocket.users import User
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 8  # of one client, which may come back with a hundred
+NOT_ALLOWED = "Not allowed"
+
+
+class Joining:
+    """The application's word on the topics of one connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        node: Node,
+        on_join: list[TopicHandler],
+        on_leave: list[TopicHandler],
+    ) -> None:
+        self._connection, self._node, self._on_join, self._on_leave = connection, node, on_join, on_leave
+
+    def has_members(self, topic: str) -> bool:
+        found = first_that_fits(self._on_join, topic)
+        return found is not None and found[0].has_members
+
+    async def check(self, topic: str) -> None:
+        """
+        Ask the application whether the connection may join *topic*.
+
+        Raises:
+            SocketError: It may not.
+        """
+        error = await self._refusal(topic)
+        if error is not None:
+            raise SocketError(self._text_of(error))
+
+    async def refused(self, topics: Iterable[str]) -> dict[str, str] | None:
+        """
+        Return those of *topics* that the connection may not join, each with what its client is told. None if it is not
+        known of one of them, since a database is down, say: to refuse it would be final.
+        """
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(topic: str) -> tuple[str, BaseException | None]:
+            async with turns:
+                return topic, await self._refusal(topic)
+
+        failed = {topic: error for topic, error in await asyncio.gather(*map(ask, topics)) if error is not None}
+        texts = {topic: self._text_of(error) for topic, error in failed.items()}
+        return texts if all(map(is_for_client, failed.values())) else None
+
+    def left(self, topic: str) -> None:
+        """Tell the application that the connection has left *topic*."""
+        if found := first_that_fits(self._on_leave, topic):
+            self._node.start(self._tell_left(found, topic), f"left {topic}")
+
+    async def _refusal(self, topic: str) -> BaseException | None:
+        found = first_that_fits(self._on_join, topic)
+        if found is None:
+            return SocketError(NOT_ALLOWED)
+        try:
+            await within(self._node.settings.handler_timeout, self._call(found, topic))
+        except BaseException as error:
+            raise_if_ending(error)
+            return error
+        return None
+
+    def _text_of(self, error: BaseException) -> str:
+        return error_text(error, f"{self._connection.id}.join", debug=self._node.settings.debug)
+
+    async def _tell_left(self, found: tuple[TopicHandler, dict[str, str]], topic: str) -> None:
+        try:
+            async with self._node.hooks.leaving:  # its time begins with it: thousands may go together
+                await within(self._node.settings.hook_timeout, self._call(found, topic))
+        except BaseException as error:
+            raise_if_ending(error)
+            logger.exception("hook failed", extra={"hook": found[0].function.name, "topic": topic})
+
+    async def _call(self, found: tuple[TopicHandler, dict[str, str]], topic: str) -> None:
+        handler, parameters = found
+        connection = self._connection
+        user = None if connection.user is None else User(connection.user)
+        scope = connection.websocket.scope
+        asking = HTTPConnection({**scope, "path_params": {**scope.get("path_params", {}), **parameters}})
+        with running_for(Context(user=connection.user, connection=connection.id)):
+            await handler.function({"topic": topic, "user": user, "connection": connection.id}, asking)

@@ -1,0 +1,50 @@
+"""Which connection a page that sends an HTTP request has: our client says so in a header."""
+
+import logging
+import re
+from dataclasses import replace
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from qrsocket.context import current, running_for
+
+logger = logging.getLogger(__name__)
+
+HEADER = b"x-socket-connection"
+CONNECTION_ID = re.compile(rb"[0-9a-f]{32}")
+
+
+class WithConnection:
+    """
+    An ASGI middleware. What the header claims counts once the request has a user, and only for that user's connections.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        claimed = _claimed(scope) if scope["type"] == "http" else None
+        if claimed is None:
+            await self._app(scope, receive, send)
+            return
+        with running_for(replace(current(), claimed=claimed)):
+            await self._app(scope, receive, send)
+
+
+def install(app: Any) -> None:
+    """
+    Put it before all that *app* does. The application runs already: `add_middleware` is for before.
+
+    Source: starlette/applications.py, `Starlette.__call__`, which calls `middleware_stack` for each request
+    """
+    stack = getattr(app, "middleware_stack", None)
+    if stack is None:
+        logger.warning("not a Starlette application: `others` in HTTP requests leaves nobody out")
+    elif not isinstance(stack, WithConnection):
+        app.middleware_stack = WithConnection(stack)
+
+
+def _claimed(scope: Scope) -> str | None:
+    values = [value for name, value in scope["headers"] if name == HEADER]
+    return values[0].decode() if len(values) == 1 and CONNECTION_ID.fullmatch(values[0]) else None

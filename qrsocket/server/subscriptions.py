@@ -1,0 +1,267 @@
+"""What a connection is subscribed to: in Redis, where it counts, and in the hub, where messages come to it."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from qrsocket.errors import CloseCode, SocketError, Unavailable
+from qrsocket.position import Missed, Position
+from qrsocket.presence.registry import Registration
+from qrsocket.server.connection import Connection
+from qrsocket.server.jobs import JobDesk
+from qrsocket.server.joining import Joining
+from qrsocket.server.runtime import Node
+from qrsocket.server.wire import PLAIN, Json
+from qrsocket.streams import EVERYONE, Stream, of_topic, topic_of, user_of
+from qrsocket.topics import MAX_TOPICS
+
+logger = logging.getLogger(__name__)
+
+TRY_AGAIN = "Try again later"
+TOO_MANY = f"A connection joins at most {MAX_TOPICS} topics"
+
+
+class Subscriptions:
+    """
+    Attributes:
+        is_open: From when the first are asked for until all are given up.
+    """
+
+    def __init__(self, connection: Connection, node: Node, joining: Joining) -> None:
+        self.is_open = False
+        self._connection, self._node, self._joining = connection, node, joining
+        self._from_the_start: list[str] = []  # topics that the application has it join before it is open
+        self._turn = asyncio.Lock()
+
+    async def open(self, since: Position | None = None, topics: Mapping[str, Position] | None = None) -> None:
+        """
+        Subscribe it to what it gets without asking, and to the topics that its client comes back with; then tell the
+        client that it is ready. Or close the connection, if that cannot be done.
+
+        Args:
+            since: Where the client was in what is sent to its user.
+            topics: Where it was in topics.
+        """
+        self.is_open = True
+        async with self._turn:  # from now on others may want it to join topics
+            await self._open(since, topics or {})
+
+    async def _open(self, since: Position | None, topics: Mapping[str, Position]) -> None:
+        connection = self._connection
+        mine = connection.stream
+        places = {of_topic(topic): place for topic, place in topics.items()}
+        if since is not None and mine != connection.own_stream:  # one without a user is another each time
+            places[mine] = since
+        self._node.hub.add(connection)
+        own = [*dict.fromkeys((connection.own_stream, EVERYONE, mine)), *map(of_topic, self._from_the_start)]
+        answered = await self._subscribe_all(own, places)
+        if answered is None:
+            return
+        known = [topic for stream in places if (topic := topic_of(stream)) and topic != EVERYONE]
+        wanted = [topic for topic in known if topic not in self._from_the_start]
+        room = MAX_TOPICS - len(self._from_the_start)
+        # Asked now that orders come to it: who is put out of a topic after he was let in must not stay in.
+        refused = await self._joining.refused(wanted[:room])
+        if refused is None:
+            connection.close(CloseCode.INTERNAL_ERROR, TRY_AGAIN.lower())
+            return
+        refused |= dict.fromkeys(wanted[room:], TOO_MANY)
+        joined = [topic for topic in wanted if topic not in refused]
+        if connection.closing is not None:
+            return
+        if joined:
+            more = await self._subscribe_all(map(of_topic, joined), places)
+            if more is None:
+                return
+            answered = answered.with_those_of(more)
+        await self._be_ready(mine, answered, (EVERYONE, *self._from_the_start, *joined), refused)
+
+    async def _subscribe_all(self, streams: Iterable[Stream], places: Mapping[Stream, Position]) -> Registration | None:
+        parts = [part for stream in streams for part in self._subscribe(stream)]
+        return await self._register(parts, {one: places[one] for one in parts if one in places})
+
+    async def add_user(self) -> None:
+        """Subscribe it to what is sent to its user, who has just become known, and tell the client."""
+        async with self._turn:
+            hub, connection = self._node.hub, self._connection
+            if not self.is_open or connection.closing is not None:
+                return
+            streams = self._subscribe(connection.stream)
+            streams += [part for one in connection.subscriptions.values() if (part := hub.add_member(one))]
+            answered = await self._register(streams, {})
+            if answered is not None:
+                await self._be_ready(connection.stream, answered, (), {})
+
+    async def join(
+        self, topic: str, since: Position | None = None, *, is_asked: bool, request: str | None = None
+    ) -> int:
+        """
+        Have it join *topic*, and tell the client, in so many bytes.
+
+        Args:
+            is_asked: By the client, which the application may refuse; otherwise the application wants it.
+
+        Raises:
+            SocketError: It may not.
+            Unavailable: Redis did not answer.
+        """
+        connection = self._connection
+        if not self.is_open and not is_asked:
+            if topic not in self._from_the_start:
+                if len(self._from_the_start) >= MAX_TOPICS:
+                    raise SocketError(TOO_MANY)
+                self._from_the_start.append(topic)
+            return 0
+        async with self._turn:
+            if (stream := of_topic(topic)) in connection.subscriptions:
+                return self._tell_joined(topic, self._place(stream, since), request)
+            if sum(topic_of(one) is not None for one in connection.subscriptions) > MAX_TOPICS:
+                raise SocketError(TOO_MANY)
+            if is_asked:
+                await self._joining.check(topic)
+            if not self.is_open or connection.closing is not None:
+                return 0
+            streams = self._subscribe(stream)
+            try:
+                answered = await self._node.keeper.register(streams, {} if since is None else {stream: since})
+                await self._know_members(topic)
+            except BaseException:  # a handler that has run out of time, too: it has not joined, and nobody was told so
+                self._node.keeper.doubt(self._node.hub.unsubscribe(connection, stream))
+                raise
+            if stream not in connection.subscriptions or connection.closing is not None:
+                return 0
+            page = _page(answered, stream)
+            size_bytes = self._tell_joined(topic, _shown(page, since), request)
+            self._node.hub.begin(connection.subscriptions[stream], page)
+            return size_bytes
+
+    async def obey(self, topic: str, *, is_join: bool) -> None:
+        """Have it join or leave *topic*, since somebody somewhere wants it."""
+        try:
+            if is_join:
+                await self.join(topic, is_asked=False)
+            elif of_topic(topic) in self._connection.subscriptions or self._turn.locked():
+                await self.leave(topic, "removed")
+        except (SocketError, Unavailable) as error:
+            extra = {"connection": self._connection.id, "topic": topic, "error": str(error)}
+            logger.warning("topic not joined", extra=extra)
+
+    async def leave(self, topic: str, why: str, request: str | None = None) -> None:
+        """Have it leave *topic*, and tell the client; nothing more of it comes after that."""
+        if not self.is_open:
+            self._from_the_start = [one for one in self._from_the_start if one != topic]
+            return
+        async with self._turn:
+            left = self._node.hub.unsubscribe(self._connection, of_topic(topic))
+            self._connection.drop_newest_of(of_topic(topic))
+            told = {"topic": topic, "why": why} | ({} if request is None else {"request": request})
+            self._connection.tell("left", **told)
+            if left:
+                self._joining.left(topic)
+                with suppress(Unavailable):  # the node tells Redis when it is back
+                    await self._node.keeper.register(left)
+
+    async def close(self) -> None:
+        """Give all up; where there are none, nothing happens."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        topics = [topic for one in self._connection.subscriptions if (topic := topic_of(one)) and topic != EVERYONE]
+        left = self._node.hub.remove(self._connection)
+        for topic in topics:
+            self._joining.left(topic)
+        if left:
+            with suppress(Unavailable):
+                await self._node.keeper.register(left)
+
+    def _subscribe(self, stream: Stream) -> list[Stream]:
+        """Subscribe it in the hub, and return what Redis is to be told of."""
+        topic = topic_of(stream)
+        members = topic is not None and self._joining.has_members(topic)
+        subscription = self._node.hub.subscribe(self._connection, stream, members=members)
+        return [stream] if subscription.member is None else [stream, subscription.member]
+
+    async def _register(self, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration | None:
+        """Tell Redis; None if the connection is closing, for this or for another reason."""
+        connection = self._connection
+        try:
+            answered = await self._node.keeper.register(streams, since)
+        except Unavailable:
+            connection.close(CloseCode.OVERLOADED, TRY_AGAIN.lower())
+            return None
+        if connection.stream in answered.streams and connection.stream not in answered.attached:
+            connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            # At once, or those of the same user who wait for their turn would be too many with it.
+            self._node.hub.unsubscribe(connection, connection.stream)
+        return answered if connection.closing is None else None
+
+    async def _be_ready(
+        self, mine: Stream, answered: Registration, topics: Iterable[str], refused: Mapping[str, str]
+    ) -> None:
+        connection, hub = self._connection, self._node.hub
+        for stream, attached in answered.attached.items():
+            hub.states.begin_jobs(stream, attached.jobs_top)
+        try:
+            # After it has its place, so that whatever happens to them from now on is told.
+            jobs = await self._jobs()
+            for topic in topics:
+                await self._know_members(topic)
+        except Unavailable:
+            connection.close(CloseCode.OVERLOADED, TRY_AGAIN.lower())
+            return
+        if connection.closing is not None:
+            return
+        about: dict[str, Any] = {
+            "connection": connection.id,
+            "user": user_of(mine),
+            **_shown(_page(answered, mine), answered.since.get(mine)),
+            "jobs": jobs,
+            "topics": {topic: {"error": text} for topic, text in refused.items()},
+        }
+        for topic in topics:
+            shown = _shown(_page(answered, of_topic(topic)), answered.since.get(of_topic(topic)))
+            about["topics"][topic] = shown | self._members(topic)
+        connection.tell_place("ready", **about)
+        for stream in answered.streams:
+            if subscription := connection.subscriptions.get(stream):
+                hub.begin(subscription, _page(answered, stream))
+
+    async def _jobs(self) -> list[dict[str, Any]]:
+        if self._connection.user is None or self._connection.wire is PLAIN:
+            return []  # it has none, or cannot be told
+        return await JobDesk(self._node, self._connection.stream).listed()
+
+    async def _know_members(self, topic: str) -> None:
+        members = self._node.hub.states.members(topic)
+        if members is not None and members.position is None:
+            await self._node.read_members(topic)
+
+    def _members(self, topic: str) -> dict[str, Any]:
+        members = self._node.hub.states.members(topic)
+        return {} if members is None else {"members": Json(members.listed(self._connection.user))}
+
+    def _place(self, stream: Stream, since: Position | None) -> dict[str, Any]:
+        """Return where it is, which has joined before: what came after *since*, if that is elsewhere, is not read."""
+        position = self._node.hub.position_of(self._connection.subscriptions[stream])
+        return {} if position is None else {**position._asdict(), "recovered": since in (None, position)}
+
+    def _tell_joined(self, topic: str, place: dict[str, Any], request: str | None) -> int:
+        asked = {} if request is None else {"request": request}
+        return self._connection.tell_place("joined", topic=topic, **place, **self._members(topic), **asked)
+
+
+def _page(answered: Registration, stream: Stream) -> Missed:
+    """Return what was missed; for who does not come back, nothing."""
+    if stream in answered.missed:
+        return answered.missed[stream]
+    top = answered.attached[stream].top
+    return Missed(top, top, True)
+
+
+def _shown(page: Missed, since: Position | None) -> dict[str, Any]:
+    """Return from where the client goes on, and whether it gets all that it has missed."""
+    is_recovered = since is not None and page.is_whole
+    start = since if since is not None and is_recovered else page.start
+    return {**start._asdict(), "recovered": is_recovered}

@@ -1,0 +1,83 @@
+"""docs/topics.md and docs/messages.md, run as they stand."""
+
+import re
+from pathlib import Path
+
+from tests.testing.suites import run
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+REQUESTS = """
+from main import app
+from sending import tell
+from joining import in_a_handler, invite
+from qrsocket import socket
+from qrsocket.testing import client
+
+
+async def test_messages(qrsocket_redis: object) -> None:
+    async with client(app, query={"user": "ada"}) as ada, client(app, query={"user": "ada"}) as second:
+        assert {"hits": ["A"]} == await ada.request({"do": "search", "q": "a"})
+        assert await ada.request({"do": "point", "at": "1,1"}) is None
+        assert {"at": "1,1"} == await second.receives()
+        await ada.receives_nothing()
+
+
+async def test_tokens(qrsocket_redis: object) -> None:
+    import time
+    import jwt
+    from tokens import authenticate
+
+    token = jwt.encode({"sub": "ada", "exp": time.time() + 60}, "…" * 32, algorithm="HS256")
+    user = await authenticate(token)
+    assert "ada" == user.id and user.expires_at > time.time()
+
+
+async def test_sending(qrsocket_redis: object) -> None:
+    async with client(app, query={"user": "ada"}) as ada:
+        await invite(["ada"])
+        await socket.to("ada").join("room:7")
+        topic = ada.topic("room:7")
+        async with __import__("asyncio").timeout(5):
+            while not topic.is_joined:
+                await ada.receives_nothing()
+        await tell(7)
+        assert {"text": "to all that have joined"} == await topic.receives()
+        assert {"text": "to all but the connection that this code runs for"} == await topic.receives()
+        assert {"typing": "ada"} == await topic.receives()
+        assert {"text": "to every open connection"} == await ada.receives()
+        assert in_a_handler
+"""
+
+
+def blocks(page: str) -> dict[str, str]:
+    text = (DOCS / page).read_text()
+    found = {block[2 : block.index("\n")]: block for block in re.findall(r"```python\n(# .*?)```", text, re.DOTALL)}
+    assert len(found) == text.count("```python")
+    return found
+
+
+def test_topics(tmp_path: Path) -> None:
+    """
+    The application of docs/topics.md passes the test that stands beside it.
+    """
+    files = blocks("topics.md")
+    assert {"main.py", "sending.py", "joining.py", "test_room.py"} == files.keys()
+
+    output = run(tmp_path, files)
+
+    assert "1 passed" in output, output
+    assert "warning" not in output.lower(), output
+
+
+def test_messages(tmp_path: Path) -> None:
+    """
+    What docs/messages.md says is so, of its own application and of how docs/topics.md sends.
+    """
+    files = blocks("messages.md")
+    assert {"main.py", "tokens.py"} == files.keys()
+    pages = {name: text for name, text in blocks("topics.md").items() if name in ("sending.py", "joining.py")}
+
+    output = run(tmp_path, {**files, **pages, "test_messages.py": REQUESTS})
+
+    assert "3 passed" in output, output

@@ -1,0 +1,123 @@
+"""Reading what was missed: one reading for all who miss the same, whatever becomes of who has begun it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from qrsocket.position import Position
+from qrsocket.presence.table import Members
+from qrsocket.roundtrip import Call
+from qrsocket.server.hub import Hub
+from qrsocket.server.listings import Listings
+from qrsocket.server.mender import Mender
+from qrsocket.settings import Settings
+from qrsocket.trouble import Trouble
+
+ADA = Members(Position("e", 7), True, frozenset({"ada"}))
+
+
+class FarEnd:
+    """A Redis that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[Any]] = []
+        self.has_been_asked = asyncio.Event()
+
+    async def ask(self, _call: Call[Any]) -> Any:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        self.has_been_asked.set()
+        return await self.asked[-1]
+
+    async def is_asked(self) -> asyncio.Future[Any]:
+        await self.has_been_asked.wait()
+        self.has_been_asked.clear()
+        return self.asked[-1]
+
+
+@pytest.fixture
+async def far_end() -> FarEnd:
+    return FarEnd()
+
+
+@pytest.fixture
+async def mender(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Mender:
+    settings = Settings()
+    hub = Hub(lambda _: None, lambda _: None, lambda: None)
+    mender = Mender(settings, hub, Listings(settings), _at_once, Trouble("sockets stay open"))
+    monkeypatch.setattr(mender, "_available", far_end.ask)
+    return mender
+
+
+async def test_one_reading_is_for_all(mender: Mender, far_end: FarEnd) -> None:
+    """
+    Who wants to know the same while it is being read waits for that, and each of them learns it.
+    """
+    readings = [asyncio.create_task(mender.read_members("m:room")) for _ in range(5)]
+    (await far_end.is_asked()).set_result(ADA)
+
+    assert [True] * 5 == await asyncio.gather(*readings)
+    assert 1 == len(far_end.asked)
+    later = asyncio.create_task(mender.read_members("m:room"))
+    (await far_end.is_asked()).set_result(ADA)
+    assert await later
+    assert 2 == len(far_end.asked)
+
+
+async def test_other_things_are_read_beside(mender: Mender, far_end: FarEnd) -> None:
+    """
+    A reading of one topic is none of another.
+    """
+    readings = [asyncio.create_task(mender.read_members(f"m:room:{number}")) for number in range(3)]
+    await far_end.is_asked()
+    await asyncio.sleep(0)
+    for asked in far_end.asked:
+        asked.set_result(ADA)
+
+    assert [True] * 3 == await asyncio.gather(*readings)
+    assert 3 == len(far_end.asked)
+
+
+async def test_who_has_begun_to_read_goes_away(mender: Mender, far_end: FarEnd) -> None:
+    """
+    A client that closes while it joins takes no other with it that joins at the same time: one of them reads again.
+    """
+    first, *others = [asyncio.create_task(mender.read_members("m:room")) for _ in range(4)]
+    await far_end.is_asked()
+    first.cancel()
+    (await far_end.is_asked()).set_result(ADA)
+
+    assert [True] * 3 == await asyncio.gather(*others)
+    assert first.cancelled()
+    assert 2 == len(far_end.asked)
+
+
+async def test_who_waits_for_a_reading_goes_away(mender: Mender, far_end: FarEnd) -> None:
+    """
+    That ends no reading of others.
+    """
+    first, waiting, other = [asyncio.create_task(mender.read_members("m:room")) for _ in range(3)]
+    asked = await far_end.is_asked()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    asked.set_result(ADA)
+
+    assert [True, True] == await asyncio.gather(first, other)
+    assert waiting.cancelled()
+
+
+async def test_a_reading_that_fails(mender: Mender, far_end: FarEnd) -> None:
+    """
+    Who waited for it makes its own, and hears of its own failure.
+    """
+    first, other = [asyncio.create_task(mender.read_members("m:room")) for _ in range(2)]
+    (await far_end.is_asked()).set_exception(ValueError("a bug"))
+    (await far_end.is_asked()).set_result(ADA)
+
+    assert await other
+    with pytest.raises(ValueError, match="a bug"):
+        await first
+
+
+async def _at_once() -> None:
+    """The node has joined."""
