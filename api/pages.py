@@ -25,6 +25,6 @@ async def page() -> FileResponse:
 
 @router.get("/page/{name}")
 async def part(
-    name: Literal["icon.svg", "page.css", "page.js", "chat.js", "jobs.js", "uploads.js", "card.js"],
+    name: Literal["icon.svg", "page.css", "page.js", "people.js", "chat.js", "jobs.js", "uploads.js", "card.js"],
 ) -> FileResponse:
     return FileResponse(FOLDER / name, headers=HEADERS)

@@ -1,31 +1,43 @@
-"""What goes over the socket: who is online, and the chat. Of jobs the library tells, and summaries the worker."""
+"""What goes over the socket: the room, who is in it, and what is said there. Of jobs the library tells."""
 
+import asyncio
+import time
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Len
 from fastapi import HTTPException
 from pydantic import BaseModel, Field, StringConstraints
 
-from api.auth import Name, name_in
+from api.auth import name_in
 from qrsocket import SocketError, User, socket
 from qrsocket.server import SocketRouter
+from worker.chat import BOT, MAX_TEXT, ROOM, Said, keep, last
+from worker.tasks import answer
 
 router = SocketRouter("/socket")
 
 
-class Look(BaseModel):
-    """Asks who is online. A page sends it when it has connected."""
+class History(BaseModel):
+    """Asks for what was said last."""
 
-    do: Literal["look"]
+    do: Literal["history"]
 
 
 class Say(BaseModel):
+    """
+    Attributes:
+        key: Chosen by the page, so that what it says again, when nobody knows what became of it, is said once.
+    """
+
     do: Literal["say"]
-    to: Annotated[set[Name], Len(1, 50)]
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+    key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT)]
 
 
-Message: TypeAlias = Annotated[Look | Say, Field(discriminator="do")]
+class Typing(BaseModel):
+    do: Literal["typing"]
+
+
+Message: TypeAlias = Annotated[History | Say | Typing, Field(discriminator="do")]
 
 
 @router.on_connect
@@ -36,33 +48,32 @@ async def on_connect(cookies: dict[str, str]) -> User:
     return User(name)
 
 
+@router.on_join("room:{name}", members=True)
+async def may_join(topic: str) -> None:
+    """Let everybody into the only room: who is connected has signed in."""
+    if topic != ROOM:
+        raise SocketError("There is no such room.")
+
+
 @router.on_message
-async def on_message(data: Message, user: User) -> None:
-    if isinstance(data, Look):
-        await socket.send({"online": sorted(await socket.online())})
-    else:
-        await _say(data, user)
+async def on_message(data: Message, user: User, connection: str) -> Said | list[Said] | None:
+    """Do what a page asks for. What is returned is the answer to its `socket.request(...)`."""
+    match data:
+        case History():
+            return await asyncio.to_thread(last)
+        case Say():
+            return await _say(data, user)
+        case Typing():
+            # By the connection, since a name may have spaces and letters that `latest` may not.
+            await socket.topic(ROOM).others.send({"typing": user.id}, latest=f"typing:{connection}")
+    return None
 
 
-@router.on_online
-async def on_online(user_id: str) -> None:
-    await _tell_everyone({"came": user_id})
-
-
-@router.on_offline
-async def on_offline(user_id: str) -> None:
-    await _tell_everyone({"left": user_id})
-
-
-async def _say(data: Say, user: User) -> None:
-    others = data.to - {user.id}
-    if not await socket.online(others):
-        raise SocketError("None of them is online any more.")
-    message = {"from": user.id, "to": sorted(others), "text": data.text}
-    await socket.to(others | {user.id}).send({"chat": message})  # the sender's own devices show it, too
-
-
-async def _tell_everyone(message: dict[str, str]) -> None:
-    everyone = await socket.online()
-    if everyone:
-        await socket.to(everyone).send(message)
+async def _say(say: Say, user: User) -> Said:
+    said = await asyncio.to_thread(keep, user.id, say.key, say.text, time.time())
+    if said.text.lower().startswith(BOT):
+        # In a thread, since it blocks. Under this id it is one job, also where it is asked again.
+        job_id = f"answer-{said.id}-{said.at:.0f}"
+        await asyncio.to_thread(answer.apply_async, (said.text,), task_id=job_id)
+    await socket.topic(ROOM).send({"said": said}, message_id=f"said {say.key}")
+    return said

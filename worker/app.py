@@ -13,6 +13,8 @@ STOP_SECONDS = float(os.environ.get("EXAMPLE_STOP_SECONDS", "5"))
 # A killed worker's job comes back after so long. So does one that takes longer, beside itself: an import takes seconds.
 VISIBILITY_SECONDS = float(os.environ.get("EXAMPLE_VISIBILITY_SECONDS", "60"))
 SUMMARY_SECONDS = float(os.environ.get("EXAMPLE_SUMMARY_SECONDS", "60"))
+# The assistant's pause after each word.
+WORD_SECONDS = float(os.environ.get("EXAMPLE_WORD_SECONDS", "0.08"))
 PRUNE_SECONDS = 3600.0
 
 UPLOADS.mkdir(parents=True, exist_ok=True)  # here, since every process of the example comes by

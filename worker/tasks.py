@@ -1,6 +1,7 @@
-"""The jobs. Who queued an import can watch and cancel it; `socket.send` reaches whomever it names, on every device."""
+"""The jobs. Who queued one can watch and cancel it; what it sends to the room reaches all who are in it."""
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,9 @@ from pydantic import StringConstraints
 
 from qrsocket.celery import job, notify_user
 from qrsocket.sync import socket
-from worker.app import app
+from worker.app import WORD_SECONDS, app
+from worker.assistant import find_answer
+from worker.chat import BOT, ROOM, keep
 from worker.rows import BadFile, Character, Rejected, read_rows
 from worker.store import count, open_table, open_upload, prune_uploads, store
 
@@ -77,13 +80,37 @@ def import_csv(upload: UploadId, file: FileName) -> dict[str, Any]:
     return asdict(imported)
 
 
+@app.task(acks_late=True)
+@notify_user
+def answer(question: str) -> None:
+    """
+    Write the answer into the room, word by word. It is kept when it is whole, or as far as it is when it is cancelled.
+
+    A job that runs again writes it anew, and keeps it once: its key is the job's id.
+    """
+    with open_table() as table:
+        words = re.findall(r"\s*\S+", find_answer(table, question))
+    written = ""
+    for word in words:
+        if job.cancelled:
+            written += " …"
+            break
+        written += word
+        # All of it each time, so that a page that comes half-way has it with the next word. Of what waits for a slow
+        # page only the newest counts, and nothing is there to come back to.
+        socket.topic(ROOM).send({"said": {"who": BOT, "key": job.id, "text": written}}, latest=job.id)
+        time.sleep(WORD_SECONDS)
+    said = keep(BOT, job.id, written, time.time())
+    socket.topic(ROOM).send({"said": said}, message_id=f"said {job.id}")
+    job.check()  # so that one that was cancelled ends as that
+
+
 @app.task
 def send_summary() -> None:
-    """Tell everyone who is online, and how many characters are stored. Beat queues it every minute."""
-    everyone = socket.online()
-    if everyone:
-        with open_table() as table:
-            socket.to(everyone).send({"summary": {"online": sorted(everyone), "rows": count(table)}})
+    """Tell everyone how many are in the room, and how many characters are stored. Beat queues it every minute."""
+    with open_table() as table:
+        rows = count(table)
+    socket.everyone.send({"summary": {"members": len(socket.topic(ROOM).members()), "rows": rows}})
 
 
 @app.task

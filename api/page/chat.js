@@ -1,143 +1,159 @@
-// Who is online, and what they say.
+// What is said in the room: what is kept in its order, and what is not kept yet below that.
 
-const MOST_MESSAGES = 200;
-const WAITS = "You are offline. It is sent when you are back.";
+import { hasEnded } from "/socket/client.js";
+
+const BOT = "@bot";
+const ANSWER = "worker.tasks.answer";
+const MOST_ITEMS = 200;
+const SILENCE_MS = 15_000; // after so long nobody writes an answer any more
 
 const $ = id => document.getElementById(id);
-const people = new Map(); // name -> its chip
-const texts = new Map(); // request -> a text that was sent, while an error about it may come
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const items = new Map(); // who and key -> its element
 let socket;
-let me = "";
+let isLoaded = false;
 
-/** Say what is written over this socket. */
-export function begin(over) {
-  socket = over;
-  socket.on("error", failed);
-  socket.on("state", state => {
-    if (state === "ready" && $("say-error").textContent === WAITS) $("say-error").textContent = "";
+/** Show what is said in a room from now on, and what was said before. */
+export function follow(overSocket, room) {
+  socket = overSocket;
+  room.on("message", ({ said }) => said && (said.id ? show(said) : showWriting(said)));
+  room.on("gap", load);
+  room.on("state", (state, why) => {
+    if (state === "joined" && !isLoaded) load();
+    if (state === "refused") note(`You cannot be in this room: ${why}`);
   });
+  socket.on("job", job => job.task === ANSWER && showAnswer(job));
 }
 
-export function setMe(name) {
-  me = name;
-}
-
-export function setOnline(names) {
-  for (const name of [...people.keys()]) if (!names.includes(name)) remove(name);
-  for (const name of names) add(name);
-  onChoice();
-}
-
-export function came(name) {
-  if (name !== me) note(`${name} is online`);
-  add(name);
-  onChoice();
-}
-
-export function left(name) {
-  if (name === me) return; // told to a page that has just come back
-  remove(name);
-  note(`${name} has left`);
-  onChoice();
-}
-
-export function said({ from, to, text }) {
-  const names = to.map(name => (name === me ? "you" : name)).join(", ");
-  const item = document.createElement("li");
-  item.className = from === me ? "mine" : "theirs";
-  item.append(
-    paragraph("who", from === me ? `To ${names}` : `${from} to ${names}`),
-    paragraph("text", text),
-  );
-  append(item);
-}
-
-/** Put a word of our own among the messages. */
+/** Put a word of our own among what is said. */
 export function note(text) {
   const item = document.createElement("li");
   item.className = "note";
   item.textContent = text;
-  append(item);
+  change(() => $("messages").append(item));
 }
 
 $("say").addEventListener("submit", event => {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (!text) return;
-  try {
-    texts.set(socket.send({ do: "say", to: chosen(), text }), text);
-  } catch (error) {
-    return failed({ error: `Not sent: ${error.message}.` });
-  }
-  if (texts.size > MOST_MESSAGES) texts.delete(texts.keys().next().value);
+  if (text) say({ who: socket.user, key: newKey(), text });
   $("text").value = "";
-  $("say-error").textContent = socket.state === "ready" ? "" : WAITS;
 });
 
-/** Show why a message was not sent, and give it back. */
-function failed({ error, request }) {
-  $("say-error").textContent = error;
-  $("text").value ||= texts.get(request) ?? "";
-}
+$("ask").addEventListener("click", () => {
+  if (!$("text").value.startsWith(BOT)) $("text").value = `${BOT} ${$("text").value}`;
+  $("text").focus();
+});
 
-function chosen() {
-  return [...people].filter(([, chip]) => chip.querySelector("input")?.checked).map(([name]) => name);
-}
-
-function add(name) {
-  if (people.has(name)) return;
-  const isMe = name === me;
-  const chip = document.createElement(isMe ? "span" : "label");
-  chip.className = "chip";
-  if (!isMe) {
-    const box = document.createElement("input");
-    box.type = "checkbox";
-    box.className = "unseen";
-    box.addEventListener("change", onChoice);
-    chip.append(box);
+/** What fails may be said again: under its key it is said once, whatever became of it before. */
+async function say(said) {
+  show(said, { state: "sending", words: "Sending…" });
+  $("log").scrollTop = $("log").scrollHeight;
+  try {
+    show(await socket.request({ do: "say", key: said.key, text: said.text }));
+  } catch ({ message }) {
+    const button = { label: "Try again", press: () => say(said) };
+    show(said, { state: "failed", words: `Not sent: ${message}.`, button });
   }
-  const face = document.createElement("span");
-  face.className = "face";
-  face.setAttribute("aria-hidden", "true");
-  face.textContent = [...name][0].toUpperCase();
-  face.style.setProperty("--hue", hue(name));
-  const text = document.createElement("span");
-  text.textContent = isMe ? `${name} (you)` : name;
-  chip.append(face, text);
-  people.set(name, chip);
-  const after = [...people.keys()].filter(other => other !== me).sort().find(other => other > name);
-  isMe ? $("people").prepend(chip) : $("people").insertBefore(chip, people.get(after) ?? null);
 }
 
-function remove(name) {
-  people.get(name)?.remove();
-  people.delete(name);
+async function load() {
+  isLoaded = true;
+  try {
+    for (const said of await socket.request({ do: "history" })) show(said);
+  } catch ({ message }) {
+    isLoaded = false; // it is asked for again when the room is joined again
+    note(`What was said before could not be loaded: ${message}`);
+  }
 }
 
-function onChoice() {
-  const names = chosen();
-  $("alone").hidden = people.size > 1 || !people.has(me);
-  $("send").disabled = names.length === 0;
-  $("text").placeholder = names.length ? `Message to ${names.join(", ")}` : "Choose somebody";
+/** To who has asked, an answer is shown as one from the moment that its job is queued. */
+function showAnswer(job) {
+  const answer = { who: BOT, key: job.id, text: "" };
+  const item = items.get(nameOf(answer));
+  if (!hasEnded(job)) return showWriting({ ...answer, text: item?.querySelector(".text").textContent ?? "" });
+  if (!item || item.dataset.id) return;
+  remove(item);
+  if (job.state !== "succeeded" && job.state !== "cancelled") note(`${BOT} could not answer`);
 }
 
-function append(item) {
-  const list = $("messages");
-  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  list.append(item);
-  if (list.children.length > MOST_MESSAGES) list.firstChild.remove();
-  if (isAtEnd) list.scrollTop = list.scrollHeight;
+/** Show an answer as far as it is written; who has asked may stop it. */
+function showWriting(said) {
+  const job = socket.jobs.get(said.key);
+  const stop = job && !job.cancelling && { label: "Stop", press: () => socket.jobs.cancel(job.id).catch(() => {}) };
+  const words = job?.state === "waiting" || job?.state === "requeued" ? "Waiting for a worker…" : "Writing…";
+  show(said, { state: "writing", words: job?.cancelling ? "Stopping…" : words, button: stop });
+  const item = items.get(nameOf(said));
+  if (!item.dataset.id && !job) item.timer = setTimeout(remove, SILENCE_MS, item);
 }
 
-function paragraph(className, text) {
-  const element = document.createElement("p");
-  element.className = className;
-  element.textContent = text;
-  return element;
+/** Show it; what is kept already does not change any more. Without an id it is not kept yet. */
+function show(said, { state = "kept", words = "", button } = {}) {
+  const item = items.get(nameOf(said)) ?? newItem(said);
+  if (item.dataset.id) return;
+  clearTimeout(item.timer);
+  change(() => {
+    item.dataset.state = state;
+    item.querySelector(".text").textContent = said.text || "…";
+    item.querySelector(".words").textContent = words;
+    item.querySelector(".foot").hidden = !words;
+    showTime(item.querySelector("time"), said.at);
+    showButton(item.querySelector("button"), button);
+    if (said.id || !item.isConnected) place(item, said.id);
+  });
 }
 
-function hue(name) {
-  let sum = 0;
-  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) % 360;
-  return sum;
+function newItem(said) {
+  const item = $("said-template").content.cloneNode(true).firstElementChild;
+  item.className = said.who === socket.user ? "mine" : said.who === BOT ? "bot" : "theirs";
+  item.querySelector("strong").textContent = said.who === socket.user ? "You" : said.who;
+  items.set(nameOf(said), item);
+  return item;
+}
+
+/** By its id, and before all that is not kept yet. */
+function place(item, id = Infinity) {
+  const isKept = id < Infinity;
+  const isUnkept = other => other.dataset.state && !other.dataset.id;
+  const isLater = other => other !== item && (other.dataset.id > id || (isKept && isUnkept(other)));
+  const next = [...$("messages").children].find(isLater);
+  $("messages").insertBefore(item, next ?? null);
+  if (isKept) item.dataset.id = id;
+}
+
+function remove(item) {
+  for (const [name, one] of items) if (one === item) items.delete(name);
+  item.remove();
+}
+
+/** Change the list, which keeps its length, and stay at its end if that is what was seen. */
+function change(work) {
+  const log = $("log");
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  work();
+  if ($("messages").children.length > MOST_ITEMS) remove($("messages").firstElementChild);
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+function showTime(time, seconds) {
+  if (!seconds) return;
+  const moment = new Date(seconds * 1000);
+  time.dateTime = moment.toISOString();
+  time.textContent = clock.format(moment);
+}
+
+function showButton(button, wanted) {
+  if (!wanted && button === document.activeElement) $("log").focus(); // not lost: the next Tab goes on from here
+  button.hidden = !wanted;
+  button.textContent = wanted?.label ?? "";
+  button.onclick = wanted?.press ?? null;
+}
+
+function nameOf({ who, key }) {
+  return `${who}/${key}`;
+}
+
+/** 32 hexadecimal digits. (`crypto.randomUUID` is not there on a page without HTTPS.) */
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("");
 }

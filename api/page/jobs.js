@@ -1,8 +1,9 @@
-// The user's jobs, newest first: how far they are, how they ended, and the button to stop them.
+// The user's imports, newest first: how far they are, how they ended, and the button to stop them.
 
 import { hasEnded } from "/socket/client.js";
 import { announce, fill, newCard, showProblem, showRejected } from "./card.js";
 
+const TASK = "worker.tasks.import_csv";
 const MOST_CARDS = 10;
 const ATTENDED = new Set(["started", "retrying", "requeued"]); // their bar is where they were
 
@@ -10,26 +11,13 @@ const $ = id => document.getElementById(id);
 const cards = new Map(); // job id -> its card
 const uploads = []; // newest first: {card, name, id}, until their job is there
 let socket;
-let jobs = new Map();
 
-/** Show the jobs of this socket's user from now on. */
+/** Show the imports of this socket's user from now on. */
 export function follow(ofUser) {
   socket = ofUser;
-  socket.on("state", state => state === "ready" && replace(socket.jobs.list()));
-  socket.on("job", job => {
-    jobs.set(job.id, job);
-    draw();
-  });
-}
-
-/** Ask for all of them: some may have changed unseen. */
-export async function reload() {
-  try {
-    const answer = await fetch("/socket/jobs");
-    if (answer.ok) replace(await answer.json());
-  } catch {
-    // They come with the next connection.
-  }
+  socket.on("state", state => state === "ready" && draw());
+  socket.on("gap", draw);
+  socket.on("job", draw);
 }
 
 /** Show a file above the jobs, until its own is among them. */
@@ -49,25 +37,15 @@ export function removeUpload(upload) {
   draw();
 }
 
-function replace(list) {
-  jobs = new Map(list.map(job => [job.id, newer(job, jobs.get(job.id))]));
-  draw();
-}
-
-function newer(job, known) {
-  return known?.seq > job.seq ? known : job;
-}
-
 function draw() {
-  for (const upload of uploads.filter(({ id }) => jobs.has(id))) {
+  for (const upload of uploads.filter(({ id }) => socket.jobs.get(id))) {
     uploads.splice(uploads.indexOf(upload), 1);
     if (cards.has(upload.id)) upload.card.remove(); // its title was cut, so that it was not known for ours
     else cards.set(upload.id, upload.card);
     upload.card.dataset.seq = 0; // it was sent from here: its end is news, however quickly that came
   }
-  const shown = [...jobs.values()]
-    .sort((one, other) => other.queued_at - one.queued_at)
-    .filter(job => cards.has(job.id) || !isOnItsWay(job))
+  const shown = socket.jobs.list()
+    .filter(job => job.task === TASK && (cards.has(job.id) || !isOnItsWay(job)))
     .filter((job, place) => place < MOST_CARDS || !hasEnded(job));
   for (const job of shown) show(job);
   for (const id of [...cards.keys()]) if (!shown.some(job => job.id === id)) forget(id);

@@ -1,20 +1,13 @@
-// The page: who is signed in, and what each message means.
+// The page: who is signed in, how the connection is, and the room that it joins.
 
 import { connect } from "/socket/client.js";
 import * as chat from "./chat.js";
 import * as jobs from "./jobs.js";
+import * as people from "./people.js";
 import "./uploads.js";
 
 const $ = id => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
-
-const MEANING = {
-  online: chat.setOnline,
-  came: chat.came,
-  left: chat.left,
-  chat: chat.said,
-  summary: showSummary,
-};
 
 const STATES = {
   connecting: "Connecting…",
@@ -26,36 +19,25 @@ const STATES = {
 // `auth` is asked for each connection. Here the cookie says who it is, but that may have changed: in another tab, say.
 const socket = connect("/socket", { auth: lookWhoIsSignedIn });
 
-chat.begin(socket);
+const room = socket.topic("room:team"); // joined when the socket is ready, and again each time that it comes back
+
+people.follow(socket, room);
+chat.follow(socket, room);
 jobs.follow(socket);
 showState(socket.state);
 
-socket.on("message", message => {
-  for (const [word, value] of Object.entries(message)) MEANING[word]?.(value);
-});
-
-socket.on("state", (state, why) => {
-  if (state === "ready") socket.send({ do: "look" });
-  showState(state, why);
-});
-
-socket.on("gap", () => {
-  socket.send({ do: "look" });
-  jobs.reload();
-  chat.note("Messages may be missing here");
-});
+socket.on("state", showState);
+socket.on("message", ({ summary }) => summary && showSummary(summary));
 
 async function lookWhoIsSignedIn() {
   const { name } = await (await fetch("/me")).json();
   $("name").textContent = $("name").title = name ?? "";
   for (const id of ["room", "account", "connection", "summary"]) $(id).hidden = !name;
   $("welcome").hidden = Boolean(name);
-  if (name) {
-    chat.setMe(name);
-  } else {
-    socket.close();
-    $("sign-in-name").focus();
-  }
+  if (socket.user && name && name !== socket.user) location.reload(); // another one has signed in, in another tab
+  if (name) return;
+  socket.close();
+  $("sign-in-name").focus();
 }
 
 function showState(state, why) {
@@ -67,10 +49,9 @@ function showState(state, why) {
   if (state !== "connecting") $("offline").hidden = state === "ready" || !$("welcome").hidden;
 }
 
-function showSummary({ online, rows }) {
-  chat.setOnline(online);
+function showSummary({ members, rows }) {
   const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  $("summary").textContent = `At ${time}: ${online.length} online, ${number.format(rows)} characters stored`;
+  $("summary").textContent = `At ${time}: ${members} in the room, ${number.format(rows)} characters stored`;
 }
 
 $("sign-in").addEventListener("submit", async event => {

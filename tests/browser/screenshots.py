@@ -32,6 +32,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "small telephone": {"viewport": {"width": 320, "height": 640}, "is_mobile": True, "has_touch": True},
 }
 DOCS = {"jobs.png": "light", "jobs-dark.png": "dark", "jobs-telephone.png": "telephone"}
+TYPE = "setInterval(() => document.querySelector('#text').dispatchEvent(new Event('input')), 100)"
 
 Take: TypeAlias = Callable[[str, Mapping[str, Window]], None]
 
@@ -40,7 +41,11 @@ def main(take: Take, *, is_all: bool) -> None:
     path = find_chromium()
     if path is None:
         sys.exit("there is no Chromium to look with: apt-get install chromium")
-    with running_example() as example, chromium(path) as browser, open_windows(browser) as open_window:
+    with (
+        running_example(EXAMPLE_WORD_SECONDS="0.4") as example,
+        chromium(path) as browser,
+        open_windows(browser) as open_window,
+    ):
         if is_all:
             take("1-welcome", {look: open_window(example.nodes[0], **options) for look, options in LOOKS.items()})
         ada = {look: open_window(example.nodes[0], "Ada", **options) for look, options in LOOKS.items()}
@@ -50,14 +55,13 @@ def main(take: Take, *, is_all: bool) -> None:
 
 
 def show_jobs(example: Example, open_window: OpenWindow, ada: Mapping[str, Window], take: Take) -> None:
-    """One import runs, one has ended with rejected rows, one was cancelled; and a chat."""
+    """One import runs, one has ended with rejected rows, one was cancelled; an answer is written; somebody types."""
     window = ada["light"]
-    grace = open_window(example.nodes[1], "Grace Hopper")
-    open_window(example.nodes[1], "Barbara Liskov")
-    window.say("Shall I import Unicode’s table?", to="Grace Hopper")
-    expect(grace.page.get_by_text("Shall I import")).to_be_visible()
-    grace.say("Yes, all of it. I would like to see which rows are rejected, and why.", to="Ada")
-    expect(window.page.get_by_text("Yes, all of it")).to_be_visible()
+    grace, barbara = open_window(example.nodes[1], "Grace Hopper"), open_window(example.nodes[1], "Barbara Liskov")
+    window.say("Shall I import Unicode’s table?")
+    expect(grace.said("Shall I import")).to_be_visible()
+    grace.say("Yes, all of it. I would like to see which rows are rejected, and why.")
+    expect(window.said("Yes, all of it")).to_be_visible()
     with example.held(lambda: window.import_file("blocks.csv", CONTENT), rows=8000):
         window.page.get_by_role("button", name="Cancel blocks.csv").click()
         expect(window.card("blocks.csv").get_by_text("Stopping…")).to_be_visible()
@@ -65,11 +69,16 @@ def show_jobs(example: Example, open_window: OpenWindow, ada: Mapping[str, Windo
     window.import_file("mixed.csv", b"code_point,name,category,direction\nU+0041,A,Lu,L\nU+0000,,Cc,BN\n65,A,Lu,L\n")
     expect(window.card("mixed.csv").get_by_text("Done")).to_be_visible()
     with example.held(lambda: window.import_file("characters.csv", CONTENT), rows=24_000):
+        window.say("@bot what are ℵ, → and ☃?")
         for each in ada.values():
             expect(each.card("characters.csv").locator(".words")).to_contain_text("stored")
             each.card("mixed.csv").get_by_text("2 rejected rows").click()
-            each.page.locator("#imports").evaluate("card => card.scrollTop = 0")
+            each.page.locator("#imports").evaluate("card => { card.scrollTop = 0; scrollTo(0, 0); }")
             each.page.mouse.move(0, 0)
+            expect(each.said("RIGHTWARDS")).to_be_visible()
+        barbara.page.evaluate(TYPE)
+        for each in ada.values():
+            expect(each.page.get_by_text("Barbara Liskov is typing")).to_be_visible()
         take("2-jobs", ada)
 
 

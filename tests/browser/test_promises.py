@@ -4,6 +4,7 @@ What the library promises, as a user sees it: real processes, real kills, and Ch
 A job is held where it is by a lock on the table that it writes to.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -12,11 +13,24 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from qrsocket.sync import socket
-from tests.browser.windows import CONTENT, MS, PATIENCE, ROWS, Example, OpenWindow, Window, running_example
+from tests.browser.windows import (
+    CONTENT,
+    LONG_NAMES,
+    MS,
+    PATIENCE,
+    ROWS,
+    Example,
+    OpenWindow,
+    Window,
+    one_job,
+    running_example,
+)
 from tests.conftest import Configure
 from tests.redis.conftest import MortalRedis
+from worker.chat import ROOM
 
 FILE = "characters.csv"
+FIRST_ID = 1_000_000  # after all that the application has kept
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +44,7 @@ def redis_that_dies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal
 def mortal_example(redis_that_dies: MortalRedis, browser: Browser) -> Iterator[Example]:
     """One in which deaths are found out soon."""
     settings = {
+        "EXAMPLE_WORD_SECONDS": "0.02",  # an answer takes less than the next
         "EXAMPLE_VISIBILITY_SECONDS": f"{3_000 * MS:.0f}",
         "QRSOCKET_LEASE": str(2_000 * MS),
         "QRSOCKET_RENEW_INTERVAL": str(300 * MS),
@@ -166,38 +181,58 @@ def test_a_killed_workers_job_is_taken_over_and_ends_well(mortal_example: Exampl
     assert [] == mortal_example.uploads
 
 
+def test_an_answer_is_there_once_when_its_worker_is_killed(mortal_example: Example, open_window: OpenWindow) -> None:
+    """
+    When its worker is killed in the middle of an answer, another writes it anew; everybody has it once and whole.
+    """
+    here, there = mortal_example.nodes
+    flora, fritz = open_window(here, "Flora F"), open_window(there, "Fritz F")
+    flora.import_file("words.csv", LONG_NAMES)
+    expect(flora.card("words.csv").get_by_text("Done")).to_be_visible()
+    with one_job(mortal_example.env) as third:  # one may be dead
+        flora.say("@bot qrs")
+        expect(fritz.said("QRS QRS")).to_be_visible()
+        answer = next(job["id"] for job in flora.received("job") if job["task"] == "worker.tasks.answer")
+        next(one for one in (*mortal_example.workers, third) if any(answer in line for line in one.log)).kill()
+
+        for window in (flora, fritz):
+            expect(window.page.locator(".bot")).to_have_attribute("data-state", "kept")
+            expect(window.page.locator(".bot .text")).to_have_text(re.compile("QRS 4, U.2194, a symbol .Sm..$"))
+            assert 1 == len([text for text in window.texts() if text.endswith("(Sm).")])
+
+
 def test_no_message_is_missing_or_comes_twice_when_redis_is_killed(
     mortal_example: Example, redis_that_dies: MortalRedis, open_window: OpenWindow, configure: Configure
 ) -> None:
     """
-    While somebody is written to without a pause, Redis is killed, and comes back with its log: the page shows all that
+    While the room is written to without a pause, Redis is killed, and comes back with its log: the page shows all that
     was sent, in order and once.
     """
     configure(redis_url=redis_that_dies.url)
     grete = open_window(mortal_example.nodes[0], "Grete G")
 
-    with Writer("Grete G") as writer:
+    with Writer() as writer:
         wait_for_texts(grete, 20)
         redis_that_dies.restart()
-        wait_for_texts(grete, len(grete.texts()) + 20)
+        wait_for_texts(grete, len(sent_texts(grete)) + 20)
 
     wait_for_texts(grete, len(writer.sent))
-    assert writer.sent == grete.texts()
+    assert writer.sent == sent_texts(grete)
 
 
 class Writer:
-    """Writes to somebody, a hundred times a second, from where there is no socket, until its block ends."""
+    """Writes to the room, a hundred times a second, from where there is no socket, until its block ends."""
 
-    def __init__(self, to: str) -> None:
+    def __init__(self) -> None:
         self.sent: list[str] = []
-        self._to, self._is_over = to, threading.Event()
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._write, name="writer")
 
     def _write(self) -> None:
         for number in count():
             text = f"message {number}"
-            chat = {"from": "Hans", "to": [self._to], "text": text}
-            socket.to(self._to).send({"chat": chat}, message_id=f"hans-{number}", wait=PATIENCE)
+            said = {"id": FIRST_ID + number, "who": "Hans", "key": text, "text": text, "at": 0}
+            socket.topic(ROOM).send({"said": said}, message_id=f"hans-{number}", wait=PATIENCE)
             self.sent.append(text)
             if self._is_over.wait(10 * MS):
                 return
@@ -211,5 +246,17 @@ class Writer:
         self._thread.join(PATIENCE)
 
 
+def sent_texts(window: Window) -> list[str]:
+    return [text for text in window.texts() if text.startswith("message ")]
+
+
 def wait_for_texts(window: Window, number: int) -> None:
-    window.page.wait_for_function("least => document.querySelectorAll('#messages .text').length >= least", arg=number)
+    window.page.wait_for_function(IS_THERE, arg=number)
+
+
+IS_THERE = """
+    least => {
+        const texts = [...document.querySelectorAll("#messages .text")].map(text => text.textContent);
+        return texts.filter(text => text.startsWith("message ")).length >= least;
+    }
+"""

@@ -37,9 +37,15 @@ ARGUMENTS = (
 # A file whose import takes long enough to be held half-way.
 ROWS = 40_000
 CONTENT = "".join(islice("".join(read_sample()).splitlines(keepends=True), ROWS + 1)).encode()
-# All that the cards of jobs have shown, since a test that looks now and then would miss some.
-WATCH_CARDS = """
+# Five characters whose names are so long that an answer about "qrs" takes seconds.
+LONG_NAMES = (
+    "code_point,name,category,direction\n" + "".join(f"U+{0x2190 + n:04X},{'QRS ' * 25}{n},Sm,ON\n" for n in range(5))
+).encode()
+# All that cards of jobs and answers have shown, since a test that looks now and then would miss some.
+WATCH = """
     window.shown = [];
+    window.written = [];
+    window.typing = [];
     const options = { subtree: true, childList: true, attributes: true, attributeFilter: ["value", "data-state"] };
     new MutationObserver(() => {
         for (const card of document.querySelectorAll(".job")) {
@@ -48,6 +54,11 @@ WATCH_CARDS = """
             if (JSON.stringify(now) !== card.last) shown.push(now);
             card.last = JSON.stringify(now);
         }
+        for (const { textContent } of document.querySelectorAll(".bot .text")) {
+            if (!written.includes(textContent)) written.push(textContent);
+        }
+        const words = document.querySelector("#typing")?.textContent;
+        if (words && words !== typing.at(-1)) typing.push(words);
     }).observe(document, options);
 """
 
@@ -117,7 +128,7 @@ class Window:
     A window of a browser profile of its own, so that two of them may be of two users, or two devices of one.
 
     Attributes:
-        frames: What its socket has received: messages, and what is told of jobs.
+        frames: What its socket has received: messages, and what is told of jobs, but for answers to its requests.
         requests: Addresses that it has asked for.
         problems: What the browser complained of: scripts that failed, files that the page's policy forbids.
     """
@@ -130,21 +141,28 @@ class Window:
     def sign_in(self, name: str) -> None:
         self.page.get_by_label("Your name").fill(name)
         self.page.get_by_role("button", name="Sign in").click()
-        self.expect_live()
+        self.expect_in_the_room(name)
 
     def expect_live(self) -> None:
         expect(self.page.locator("#connection")).to_have_text("Live")
 
-    def person(self, name: str) -> Locator:
-        """Return the box to choose somebody who is online."""
-        return self.page.get_by_role("checkbox", name=name, exact=True)
+    def expect_in_the_room(self, name: str) -> None:
+        """Wait until it has joined: what is not kept it would have missed before."""
+        self.expect_live()
+        expect(self.person(f"{name} (you)")).to_be_visible()
 
-    def say(self, text: str, *, to: str) -> None:
-        """Write to somebody, besides those who are chosen already, with the keyboard alone."""
-        if not self.person(to).is_checked():
-            self.person(to).press("Space")
+    def person(self, name: str) -> Locator:
+        """Return the chip of somebody who is in the room."""
+        return self.page.get_by_role("list", name="In the room now").get_by_text(name, exact=True)
+
+    def say(self, text: str) -> None:
+        """Say it to the room, with the keyboard alone."""
         self.page.get_by_role("textbox", name="Message").fill(text)
         self.page.get_by_role("textbox", name="Message").press("Enter")
+
+    def said(self, text: str) -> Locator:
+        """Return what was said, with who said it and what became of it."""
+        return self.page.get_by_role("log").get_by_role("listitem").filter(has_text=text)
 
     def import_file(self, name: str, content: bytes) -> None:
         self.page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
@@ -164,8 +182,18 @@ class Window:
         return [state for state, _ in groupby(card["state"] for card in self.shown(title))]
 
     def texts(self) -> list[str]:
-        """Return what it shows of the chat."""
+        """Return what it shows of what was said."""
         return self.page.locator("#messages .text").all_text_contents()
+
+    def shown_typing(self) -> list[str]:
+        """Return what it has told of who is typing since it was loaded."""
+        words: list[str] = self.page.evaluate("typing")
+        return words
+
+    def written(self) -> list[str]:
+        """Return what it has shown of answers since it was loaded, as they grew."""
+        texts: list[str] = self.page.evaluate("written")
+        return texts
 
     def percent(self, title: str) -> list[float]:
         """Return the values that its bar has taken since the job began."""
@@ -180,7 +208,7 @@ class Window:
 
     def _hear(self, frame: str | bytes) -> None:
         header, _, body = (frame if isinstance(frame, str) else frame.decode()).partition("\n")
-        if not header.startswith("!") or header.startswith("!job"):
+        if (not header.startswith("!") or header.startswith("!job")) and " r=" not in header:
             self.frames.append(json.loads(body))
 
 
@@ -205,7 +233,7 @@ def chromium(path: str) -> Iterator[Browser]:
 @contextmanager
 def running_example(redis: EmbeddedRedis | None = None, **settings: str) -> Iterator[Example]:
     """
-    Run two web nodes, two workers and, unless one is given, Redis. A user who is gone for a second has left.
+    Run two web nodes, two workers and, unless one is given, Redis. A user who is gone for a few seconds has left.
 
     Args:
         settings: Environment variables.
@@ -216,7 +244,7 @@ def running_example(redis: EmbeddedRedis | None = None, **settings: str) -> Iter
         env = {
             "CELERY_BROKER_URL": server.url,
             "EXAMPLE_DATA": folder,
-            "QRSOCKET_OFFLINE_GRACE": "1",
+            "QRSOCKET_OFFLINE_GRACE": str(3_000 * MS),
             "QRSOCKET_REDIS_URL": server.url,
             **settings,
         }
@@ -242,7 +270,7 @@ def open_windows(browser: Browser) -> Iterator[OpenWindow]:
         def open_window(node: WebNode, name: str | None = None, **options: Any) -> Window:
             context = stack.enter_context(browser.new_context(**options))
             context.set_default_timeout(1000 * PATIENCE)
-            context.add_init_script(WATCH_CARDS)
+            context.add_init_script(WATCH)
             window = Window(context.new_page())
             window.page.on("websocket", window._listen)
             window.page.on("request", lambda request: window.requests.append(request.url))
@@ -252,7 +280,7 @@ def open_windows(browser: Browser) -> Iterator[OpenWindow]:
                 context.request.post(f"{node.url}/sign-in", data={"name": name})
             window.page.goto(node.url)
             if name is not None:
-                window.expect_live()
+                window.expect_in_the_room(name)
             return window
 
         yield open_window
