@@ -15,10 +15,10 @@ help: ## say what can be made
 demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a beat
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
-# Three at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
+# Several at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint ## run all tests, the fast ones first
-	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit tests/typing tests/browser_client
-	$(BIN)/pytest -n 3 tests/redis tests/app tests/testing tests/processes tests/browser
+	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
+	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/redis tests/app tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
 
 fast: $(VENV)/ready ## run the tests that need no processes
