@@ -65,8 +65,8 @@ class Keeper:
 
     @property
     def is_live(self) -> bool:
-        """Whether Redis takes the node's word: joined with all its users, and renewed within the lease."""
-        is_joined = self._joined.is_set() and not self._registry.returning
+        """Whether Redis takes the node's word: joined with all its users, renewed in time, and without trouble."""
+        is_joined = self._joined.is_set() and not self._registry.returning and not self._trouble.of("presence")
         return is_joined and time.monotonic() - self._renewed_at < self._settings.lease
 
     async def wait_joined(self) -> None:

@@ -113,7 +113,7 @@ def test_cancel_stops_it(example: Example, open_window: OpenWindow) -> None:
         expect(window.page.get_by_role("button", name="Cancel")).to_have_count(0)
         expect(window.page.locator("#announcement")).to_contain_text(f"{FILE}: Cancelled.")
     expect(card).to_be_focused()  # where the button was
-    assert before == example.uploads  # the job has left its own
+    assert set(example.uploads) <= set(before)  # the job has left its own; those before may have gone, too
     assert 0 < example.stored() < ROWS / 2
 
 
