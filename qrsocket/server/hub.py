@@ -126,7 +126,8 @@ class Hub:
         feed = self._feeds.get(subscription.stream)
         if feed is None or feed.behind.get(subscription.connection.id) is not subscription:
             return  # it has gone again
-        subscription.since = page.top
+        starts = subscription.starts
+        subscription.since = starts if starts is not None and starts.epoch == page.top.epoch else page.top
         self._read(feed, subscription, page)
 
     def deliver(self, frame: Frame) -> None:
@@ -149,6 +150,17 @@ class Hub:
             self._heard(feed, position)
         else:
             self.states.compare(stream, position)
+
+    def attached(self, stream: Stream, top: Position) -> None:
+        """
+        Learn that Redis knows of all that are subscribed to *stream*, whose newest message is at *top*. It may know of
+        one before its own call is answered: another's call, or a renewal, told of both.
+        """
+        if feed := self._feeds.get(stream):
+            for subscription in feed.behind.values():
+                if subscription.position is None and subscription.starts is None:
+                    subscription.starts = top
+            self._heard(feed, top)
 
     def heard_of(self, stream: Stream) -> Position | None:
         """Return the position of the newest message that this node has heard of."""

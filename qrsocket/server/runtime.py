@@ -70,7 +70,7 @@ class Node:
         self.hub = Hub(self._on_behind, self._on_stale, self._have_members_changed.set)
         self.trouble = Trouble("sockets stay open")
         self.keeper = Keeper(
-            settings, lambda: self.hub.streams, self.hub.count, self._on_edge, self.hub.heard, self.trouble
+            settings, lambda: self.hub.streams, self.hub.count, self._on_edge, self.hub.attached, self.trouble
         )
         self.max_connections = max_connections(settings)
         self.sessions = 0

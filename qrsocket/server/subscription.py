@@ -13,17 +13,19 @@ class Subscription:
     """
     Attributes:
         position: Of the last message that was offered, unless it is live; None until it begins.
+        starts: The stream's newest message when Redis first knew of it: what is sent from then on is for it.
         since: Where it began: what was sent before is of no concern to it but as a message.
         member: The user's part in a topic that tells who has joined.
     """
 
-    __slots__ = ("connection", "member", "position", "since", "stream")
+    __slots__ = ("connection", "member", "position", "since", "starts", "stream")
 
     def __init__(self, connection: "Connection", stream: Stream) -> None:
         self.connection, self.stream = connection, stream
         self.member: Stream | None = None
         self.position: Position | None = None
         self.since: Position | None = None
+        self.starts: Position | None = None
 
 
 class Feed:

@@ -132,7 +132,7 @@ class Subscriptions:
                 raise
             if stream not in connection.subscriptions or connection.closing is not None:
                 return 0
-            page = _page(answered, stream)
+            page = self._page(answered, stream)
             size_bytes = self._tell_joined(topic, _shown(page, since), request)
             self._node.hub.begin(connection.subscriptions[stream], page)
             return size_bytes
@@ -216,17 +216,25 @@ class Subscriptions:
         about: dict[str, Any] = {
             "connection": connection.id,
             "user": user_of(mine),
-            **_shown(_page(answered, mine), answered.since.get(mine)),
+            **_shown(self._page(answered, mine), answered.since.get(mine)),
             "jobs": jobs,
             "topics": {topic: {"error": text} for topic, text in refused.items()},
         }
         for topic in topics:
-            shown = _shown(_page(answered, of_topic(topic)), answered.since.get(of_topic(topic)))
+            shown = _shown(self._page(answered, of_topic(topic)), answered.since.get(of_topic(topic)))
             about["topics"][topic] = shown | self._members(topic)
         connection.tell_place("ready", **about)
         for stream in answered.streams:
             if subscription := connection.subscriptions.get(stream):
-                hub.begin(subscription, _page(answered, stream))
+                hub.begin(subscription, self._page(answered, stream))
+
+    def _page(self, answered: Registration, stream: Stream) -> Missed:
+        """Return what was missed; for who does not come back, nothing, but what came since Redis knew of it."""
+        if stream in answered.missed:
+            return answered.missed[stream]
+        top, subscription = answered.attached[stream].top, self._connection.subscriptions.get(stream)
+        starts = subscription.starts if subscription is not None else None
+        return Missed(top, starts if starts is not None and starts.epoch == top.epoch else top, True)
 
     async def _jobs(self) -> list[dict[str, Any]]:
         if self._connection.user is None or self._connection.wire is PLAIN:
@@ -250,14 +258,6 @@ class Subscriptions:
     def _tell_joined(self, topic: str, place: dict[str, Any], request: str | None) -> int:
         asked = {} if request is None else {"request": request}
         return self._connection.tell_place("joined", topic=topic, **place, **self._members(topic), **asked)
-
-
-def _page(answered: Registration, stream: Stream) -> Missed:
-    """Return what was missed; for who does not come back, nothing."""
-    if stream in answered.missed:
-        return answered.missed[stream]
-    top = answered.attached[stream].top
-    return Missed(top, top, True)
 
 
 def _shown(page: Missed, since: Position | None) -> dict[str, Any]:

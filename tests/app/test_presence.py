@@ -1,6 +1,7 @@
 """Who is online, the hooks that tell it, and what happens to both when Redis or a node fails."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx2 as httpx
@@ -10,8 +11,11 @@ from redis import Redis
 from qrsocket import User, socket
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.keys import Keyspace
+from qrsocket.position import Position
+from qrsocket.presence.registry import Registration, Registry
 from qrsocket.server import SocketRouter
 from qrsocket.settings import get_settings
+from qrsocket.streams import Stream
 from tests.app.conftest import Serve
 from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
@@ -291,3 +295,35 @@ async def test_three_shards(serve: Serve, open_client: Open, configure: Configur
     assert ["hi"] * 12 == [await client.receive_text() for client in clients]
     assert set(names) == await socket.online()
     assert {("online", name) for name in names} == {await told.next() for _ in names}
+
+
+async def test_told_online_before_the_own_answer(
+    serve: Serve, open_client: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What `on_online` sends arrives, also if Redis was told of the connection by a renewal, before its own call.
+    """
+    router, is_told = SocketRouter("/socket"), asyncio.Event()
+
+    @router.authenticate
+    async def authenticate(data: str) -> str:
+        return data
+
+    @router.on_online
+    async def on_online(user_id: str) -> None:
+        await socket.to(user_id).send("you are online")
+        is_told.set()
+
+    register = Registry.register
+
+    async def late(self: Registry, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
+        if "u:ada" in streams and not is_told.is_set():
+            self.doubtful.update(streams)
+            await is_told.wait()  # which the next renewal brings about
+        return await register(self, streams, since)
+
+    monkeypatch.setattr(Registry, "register", late)
+    ada = await open_client(await serve(router))
+    await ada.send("ada")
+
+    assert "you are online" == await ada.receive_text()

@@ -988,3 +988,23 @@ def test_an_order_that_ends_something_waits_for_no_slow_client(scene: Scene, kin
 
     assert (kind is Kind.CLOSE) == (ada.closing is not None)
     assert (kind is Kind.LEAVE) == (order in ada.orders)
+
+
+def test_what_came_before_it_was_told_so(scene: Scene) -> None:
+    """
+    What is sent once Redis knows of a subscription is for it, though another's call has told Redis, and the answer to
+    its own comes later.
+    """
+    ada = scene.connect("c1")
+    subscription = scene.hub.subscribe(ada, "u:ada")
+    scene.hub.attached("u:ada", at(10))
+    scene.send("u:ada", 11)
+    scene.hub.attached("u:ada", at(11))
+    assert at(10) == subscription.starts
+
+    scene.hub.begin(subscription, Missed(at(11), subscription.starts, True))
+
+    assert [subscription] == scene.caught_up()
+    scene.hub.take_page(subscription, page(11, 11), scene.hub.heard_of("u:ada"))
+    scene.send("u:ada", 12)
+    assert ["11", "12"] == [words.split()[0] for words in ada.told()]
