@@ -3,7 +3,7 @@
 from typing import Any, TypeVar, overload
 from uuid import uuid4
 
-from qrsocket.sender.asynchronous import Recipients
+from qrsocket.sender.destinations import Recipients
 from qrsocket.streams import Stream
 from qrsocket.testing.conversation import BARRIER, Inbox
 from qrsocket.testing.expectation import ANYTHING, Mismatch, describe, match
