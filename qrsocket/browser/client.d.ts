@@ -5,7 +5,7 @@ export type State = "connecting" | "ready" | "offline" | "closed";
 export interface Why {
   /** The close code of the WebSocket; 0 if this side gave up. docs/protocol.md says what the client does at which. */
   code: number;
-  /** The server's reason; with code 0 "offline", "timeout", "no answer", or what `auth` threw. */
+  /** The server's reason; with code 0 "offline", "no answer", or what `auth` threw. */
   reason: string;
 }
 

@@ -30,7 +30,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
   const { on, emit } = inbox;
   // A stream is { inbox, place }; of mine the place is the user's.
   const mine = { inbox };
-  const everyone = { inbox, join() {} };
+  const everyone = { inbox };
   const topics = new Map([["*", everyone]]);
   const asks = new Set(); // what waits for an answer; those with a name are sent again on each connection
   const ignored = new Set(); // requests whose errors are nobody's
@@ -54,7 +54,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     fetch(input, init) {
       const asked = new Request(input, init);
       const isOurs = new URL(asked.url.replace("http", "ws")).origin === address.origin;
-      for (const [name, value] of Object.entries(isOurs ? socket.headers : {})) asked.headers.set(name, value);
+      if (isOurs) for (const name in socket.headers) asked.headers.set(name, connection);
       return fetch(asked);
     },
     connect: () => (socket.state === "offline" ? open() : start()),
@@ -104,7 +104,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     const current = ++attempt;
     readyAt = Infinity;
     drainMs = undefined;
-    setTimer(ms.ready, () => lose("timeout"));
+    setTimer(ms.ready, () => lose("no answer"));
     become("connecting");
     try {
       const given = await Promise.resolve().then(auth);
@@ -232,7 +232,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
       for (const ask of asks) ask.see?.();
     } else if (name === "joined") beJoined(body.topic, body);
     else if (name === "left") {
-      if (!ignored.delete(body.request)) topics.get(body.topic)?.end(body.why === "refused" ? "refused" : "left", body.error ?? body.why);
+      if (!ignored.delete(body.request)) topics.get(body.topic)?.end("left", body.why);
     } else if (name === "members") topics.get(body.topic)?.change(body);
     else if (name === "expiring") renew();
     else if (name === "draining" && body.retry_after >= 0) drainMs = Math.min(body.retry_after, 600) * 1000;
@@ -266,13 +266,12 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     for (const job of news) tellPage(() => emit("job", job));
     for (const name in answers) tellPage(() => beJoined(name, answers[name]));
     brought.clear();
-    for (const entry of topics.values()) tellPage(entry.join);
-    sendWaiting(); // what is said in a topic finds its page there
+    sendWaiting();
   }
 
-  function fail({ error, request = null }) {
+  function fail({ error, request = null, temporary }) {
     const ask = find(request);
-    if (ask) ask.fail(error);
+    if (ask) ask.fail(error, temporary);
     else if (!ignored.delete(request)) emit("error", { error, request });
   }
 
@@ -284,7 +283,8 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
 
   function topic(name) {
     if (!/^[a-z\d][!-~]{0,199}$/i.test(name)) throw new TypeError(`no topic: ${name}`);
-    if (!topics.has(name)) addTopic(name).join();
+    if (!topics.has(name)) addTopic(name);
+    queueMicrotask(sendWaiting); // many may be asked for in one go
     return topics.get(name).room;
   }
 
@@ -297,6 +297,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
       on: inbox.on,
       leave() {
         if (topics.get(name) !== entry) return;
+        ignored.add(entry.request);
         sayQuietly("leave", { topic: name });
         entry.end("left", "asked");
       },
@@ -309,21 +310,15 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
         room.state = state;
         inbox.emit("state", state, why);
       },
-      join() {
-        if (room.state !== "joining" || entry.request || !isOpen()) return;
-        entry.request = newId();
-        say("join", { topic: name, since: bare(entry.place), request: entry.request });
-      },
       change({ joined = [], left = [] }) {
         const members = [...new Set([...room.members, ...joined])].filter(id => !left.includes(id)).sort();
         if (JSON.stringify(members) === JSON.stringify(room.members)) return;
         room.members = members;
         inbox.emit("members", members);
       },
-      fail: error => entry.end("refused", error),
+      fail: (error, temporary) => (temporary ? (entry.request = pause()) : entry.end("refused", (room.error = error))),
       end(state, why) {
         topics.delete(name);
-        if (state === "refused") room.error = why;
         save();
         entry.become(state, why);
       },
@@ -387,14 +382,25 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     sendWaiting();
   }
 
+  /** Topics first: what is said in one finds its page there. */
   function sendWaiting() {
-    let room = MAX_BURST;
-    for (const [request, frame] of waiting) {
-      if (burstTimer || !isOpen()) return;
-      if (!room--) burstTimer = setTimeout(() => sendWaiting((burstTimer = 0)), ms.burst);
-      else if (!frame) return;
-      else waiting.delete(request), ws.send(frame);
+    let left = MAX_BURST;
+    const isFree = () => isOpen() && !burstTimer && (left-- || pause());
+    for (const entry of topics.values()) {
+      if (entry.request || entry.room?.state !== "joining") continue;
+      if (!isFree()) return;
+      entry.request = newId();
+      say("join", { topic: entry.room.name, since: bare(entry.place), request: entry.request });
     }
+    for (const [request, frame] of waiting) {
+      if (!isFree() || !frame) return;
+      waiting.delete(request);
+      ws.send(frame);
+    }
+  }
+
+  function pause() {
+    burstTimer ||= setTimeout(() => sendWaiting((burstTimer = 0)), ms.burst);
   }
 
   function newId() {
@@ -442,7 +448,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     try {
       return await new Promise((resolve, reject) => {
         ask.answer = resolve;
-        ask.fail = error => reject(new Error(error));
+        ask.fail = (error, temporary) => (temporary && ask.name ? setTimeout(tell, ms.burst, ask) : reject(new Error(error)));
         abort = () => reject(signal.reason);
         signal?.addEventListener("abort", abort);
         timer = setTimeout(ask.fail, Math.min(timeout, 2 ** 31 - 1), "no answer");
@@ -457,8 +463,9 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
     }
   }
 
-  function tell({ name, job, after, request }) {
-    if (name) say(name, { job, after, request });
+  function tell(ask) {
+    const { name, job, after, request } = ask;
+    if (name && asks.has(ask)) say(name, { job, after, request });
   }
 
   // Jobs

@@ -152,9 +152,11 @@ class Connection:
         self.offer(event)
         return event[1]
 
-    def tell_error(self, text: str, request: str | None) -> None:
+    def tell_error(self, text: str, request: str | None, *, is_temporary: bool = False) -> None:
+        """Tell the client what went wrong. Temporary: nothing was refused, and it may ask again in a while."""
         # Half a surrogate pair, which no UTF-8 can hold, is shown as a question mark.
-        self.offer(self.wire.error(text.encode("utf-8", "replace").decode(), request))
+        shown = text.encode("utf-8", "replace").decode()
+        self.offer(self.wire.error(shown, request, is_temporary=is_temporary))
 
     def tell_place(self, name: str, **fields: object) -> int:
         """

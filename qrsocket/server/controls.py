@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from qrsocket.errors import SocketError, Unavailable
+from qrsocket.errors import SocketError
 from qrsocket.server.connection import Connection
 from qrsocket.server.hello import MAX_OFFSET, read_position
 from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk
 from qrsocket.server.runtime import Node
-from qrsocket.server.subscriptions import TRY_AGAIN, Subscriptions
+from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.wire import Inbound
 from qrsocket.topics import topic_name
 
@@ -31,27 +31,25 @@ async def answer(
 
     Raises:
         SocketError: It cannot be done.
+        Unavailable: Redis did not answer.
     """
     fields, request = inbound.fields, inbound.request
-    try:
-        match inbound.control:
-            case "join":
-                since = read_position("!join", fields.get("since") or {})
-                # Charged, since it has all members: whoever joins and leaves again and again gets that list each time.
-                charge(await subscriptions.join(_topic_in(fields), since, is_asked=True, request=request))
-            case "leave":
-                await subscriptions.leave(_topic_in(fields), "asked", request)
-            case "jobs":
-                charge(connection.tell("jobs", jobs=await JobDesk(node, connection.stream).listed()))
-            case "cancel" | "read":
-                await _answer_about_job(inbound, connection, node, charge)
-            case "hello":
-                raise SocketError("!hello is the first frame, or none")
-            case unknown:
-                if request is not None:
-                    raise SocketError(f"!{unknown} is not known here")
-    except Unavailable:
-        raise SocketError(TRY_AGAIN) from None
+    match inbound.control:
+        case "join":
+            since = read_position("!join", fields.get("since") or {})
+            # Charged, since it has all members: whoever joins and leaves again and again gets that list each time.
+            charge(await subscriptions.join(_topic_in(fields), since, is_asked=True, request=request))
+        case "leave":
+            await subscriptions.leave(_topic_in(fields), "asked", request)
+        case "jobs":
+            charge(connection.tell("jobs", jobs=await JobDesk(node, connection.stream).listed()))
+        case "cancel" | "read":
+            await _answer_about_job(inbound, connection, node, charge)
+        case "hello":
+            raise SocketError("!hello is the first frame, or none")
+        case unknown:
+            if request is not None:
+                raise SocketError(f"!{unknown} is not known here")
 
 
 async def _answer_about_job(

@@ -13,7 +13,7 @@ from qrsocket.errors import CloseCode, SocketError
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import answer, proof_in
 from qrsocket.server.exchange import Exchange
-from qrsocket.server.failing import error_text, raise_if_ending
+from qrsocket.server.failing import error_text, is_for_client, raise_if_ending
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.identity import Identity
 from qrsocket.server.inbound import MessageHandler
@@ -64,7 +64,7 @@ class Dispatch:
                 self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
             case Verdict.TOO_FAST:
                 text = f"Too many messages: {self._settings.rate:g} a second are allowed"
-                self._connection.tell_error(text, self._request_in(frame))
+                self._connection.tell_error(text, self._request_in(frame), is_temporary=True)
             case Verdict.ABUSE:
                 self._connection.close(CloseCode.ABUSE, "too many messages")
         return False
@@ -79,7 +79,8 @@ class Dispatch:
         if inbound.control == "ping":
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
         elif self.inbox.is_crowded:
-            self._connection.tell_error("Too many messages at once: wait for answers", inbound.request)
+            text = "Too many messages at once: wait for answers"
+            self._connection.tell_error(text, inbound.request, is_temporary=True)
         else:
             lane = self.inbox.messages if inbound.control is None else self.inbox.asks
             if lane.enter(inbound):
@@ -132,7 +133,8 @@ class Dispatch:
             pass
         except BaseException as error:
             raise_if_ending(error)
-            exchange.failed(error_text(error, request_id, debug=self._settings.debug), inbound.request)
+            text = error_text(error, request_id, debug=self._settings.debug)
+            exchange.failed(text, inbound.request, is_temporary=not is_for_client(error))
 
     async def _control(self, inbound: Inbound, request_id: str) -> None:
         if inbound.control == "auth":

@@ -74,11 +74,11 @@ class Exchange:
             limit, depth = settings.max_message_out_bytes, settings.max_json_depth
             self._answer(encode(value, limit_bytes=limit, max_depth=depth))
 
-    def failed(self, text: str, request: str | None) -> None:
+    def failed(self, text: str, request: str | None, *, is_temporary: bool) -> None:
         """Tell the client that its message could not be handled; once a request is answered, nobody waits for that."""
         if not self._is_answered:
             self._is_answered = self._request is not None
-            self._connection.tell_error(text, request)
+            self._connection.tell_error(text, request, is_temporary=is_temporary)
 
     def _answer(self, message: Message) -> None:
         if self._is_answered:

@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from starlette.exceptions import HTTPException, WebSocketException
 
-from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError
+from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError, Unavailable
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+TRY_AGAIN = "Try again later"
 FOR_CLIENTS = (SocketError, WebSocketException, InvalidJson, InvalidUserId, NotAuthenticated)
 
 
@@ -57,6 +58,9 @@ def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
             return error.reason or "Refused"
         case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
             return str(error)
+        case Unavailable():
+            logger.warning("Redis not available: a message was not handled", extra={"request_id": request_id})
+            return TRY_AGAIN
         case _:
             logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
             text = f"Internal error ({request_id})"

@@ -41,11 +41,11 @@ class Joining:
         Ask the application whether the connection may join *topic*.
 
         Raises:
-            SocketError: It may not.
+            BaseException: It may not, or that is not known, since a database is down, say.
         """
         error = await self._refusal(topic)
         if error is not None:
-            raise SocketError(self._text_of(error))
+            raise error
 
     async def refused(self, topics: Iterable[str]) -> dict[str, str] | None:
         """

@@ -38,7 +38,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
     `{name:path}` anything at all.
 
     Raises:
-        ValueError: Braces that are no parameter, the same name twice, or characters that no topic has.
+        ValueError: Braces that are no parameter, the same name twice, characters that no topic has, or so many
+            parameters side by side that to try all ways in which they could share a name takes long.
     """
     parts, end = [], 0
     for found in PARAMETER.finditer(pattern):
@@ -47,6 +48,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
     rest = PARAMETER.sub("", pattern)
     if not pattern or "{" in rest or "}" in rest or not re.fullmatch(r"[!-~]*", rest):
         raise ValueError(f'{pattern!r} is no pattern of topics: write them as "room:{{id}}" or "files:{{name:path}}"')
+    between = re.split("[:/]", PARAMETER.sub("{", pattern))
+    if pattern.count(":path}") > 1 or max(part.count("{") for part in between) > 2:
+        raise ValueError(f"{pattern!r} is no pattern of topics: one :path at most, and two parameters between : or /")
     try:
         return re.compile("".join((*parts, re.escape(pattern[end:]))))
     except re.error as error:

@@ -7,9 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from qrsocket.errors import CloseCode, SocketError, Unavailable
+from qrsocket.listening import Listening
 from qrsocket.position import Missed, Position
 from qrsocket.presence.registry import Registration
 from qrsocket.server.connection import Connection
+from qrsocket.server.failing import TRY_AGAIN
 from qrsocket.server.jobs import JobDesk
 from qrsocket.server.joining import Joining
 from qrsocket.server.runtime import Node
@@ -19,7 +21,6 @@ from qrsocket.topics import MAX_TOPICS
 
 logger = logging.getLogger(__name__)
 
-TRY_AGAIN = "Try again later"
 TOO_MANY = f"A connection joins at most {MAX_TOPICS} topics"
 
 
@@ -242,9 +243,17 @@ class Subscriptions:
         return await JobDesk(self._node, self._connection.stream).listed()
 
     async def _know_members(self, topic: str) -> None:
-        members = self._node.hub.states.members(topic)
+        """
+        Raises:
+            Unavailable: Redis did not tell them in time.
+        """
+        members, seconds = self._node.hub.states.members(topic), self._node.settings.redis_timeout
         if members is not None and members.position is None:
-            await self._node.read_members(topic)
+            try:
+                async with Listening(seconds):
+                    await self._node.read_members(topic)
+            except TimeoutError as error:
+                raise Unavailable("members not read", seconds) from error
 
     def _members(self, topic: str) -> dict[str, Any]:
         members = self._node.hub.states.members(topic)

@@ -74,7 +74,7 @@ class Wire(Protocol):
         """Return what tells a client about its connection; None if it cannot be told."""
         ...
 
-    def error(self, text: str, request: str | None) -> Event: ...
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event: ...
 
     def read(self, frame: str | bytes) -> Inbound:
         """
@@ -98,7 +98,7 @@ class Plain:
     def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
         return None
 
-    def error(self, text: str, request: str | None) -> Event:
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event:
         return _event(Kind.TEXT, to_json({"error": text}))
 
     def read(self, frame: str | bytes) -> Inbound:
@@ -121,8 +121,9 @@ class Version1:
     def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
         return _event(Kind.TEXT, b"!%s\n%s" % (name.encode(), _json(fields)))
 
-    def error(self, text: str, request: str | None) -> Event:
-        return _event(Kind.TEXT, b"!error\n" + to_json({"error": text, "request": request}))
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event:
+        said = {"error": text, "request": request} | ({"temporary": True} if is_temporary else {})
+        return _event(Kind.TEXT, b"!error\n" + to_json(said))
 
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)

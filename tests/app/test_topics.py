@@ -300,6 +300,70 @@ async def test_coming_back_while_nobody_can_say(rooms: Rooms) -> None:
         assert other.recovered
 
 
+@pytest.mark.parametrize("room", [2, 14])
+async def test_joining_while_nobody_can_say(rooms: Rooms, serve: Serve, open_speaker: OpenSpeaker, room: int) -> None:
+    """
+    Who asks to join while the application cannot say is told that this is temporary; who may not join is not.
+    """
+    rooms.broken.add(2)
+    rooms.closed.add(1)
+    ada = await open_speaker(await serve(app=rooms.app), "ada")
+    await ada.hello()
+    await ada.ask("join", topic=f"room:{room}", request="1")
+    broken = await ada.control("error")
+    await ada.ask("join", topic="room:1", request="2")
+    closed = await ada.control("error")
+
+    assert ("1", True) == (broken["request"], broken["temporary"])
+    assert {"error": "closed", "request": "2"} == closed
+
+
+async def test_asking_while_redis_is_away(
+    rooms: Rooms, serve: Serve, open_speaker: OpenSpeaker, redis: Redis, configure: Configure
+) -> None:
+    """
+    What cannot be done while Redis is away, to join or what a handler does, is answered by an error that is temporary.
+    """
+    configure(redis_timeout=200 * MS)
+    ada = await open_speaker(await serve(app=rooms.app), "ada")
+    await ada.hello()
+    redis.client_pause(round(1_000_000 * MS))
+    await ada.ask("join", topic="room:7", request="1")
+    await ada.send({"others": 1}, "2")
+    errors = [await ada.control("error") for _ in range(2)]
+    header = "!error"
+    while header == "!error":
+        await ada.ask("join", topic="room:7", request="3")
+        header, _ = await ada._frame()
+        await asyncio.sleep(20 * MS)
+
+    assert [{"error": "Try again later", "request": request, "temporary": True} for request in "12"] == sorted(
+        errors, key=lambda error: error["request"]
+    )
+    assert "!joined" == header
+
+
+async def test_members_that_cannot_be_read(
+    rooms: Rooms, serve: Serve, open_speaker: OpenSpeaker, configure: Configure
+) -> None:
+    """
+    A topic whose members Redis does not tell in time is not joined, for now; the client's other wishes go on.
+    """
+    configure(redis_timeout=100 * MS)
+    ada = await open_speaker(await serve(app=rooms.app), "ada")
+    await ada.hello()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Mender, "read_members", lambda *_: asyncio.Event().wait())
+        await ada.ask("join", topic="room:7", request="1")
+        error = await ada.control("error")
+        await ada.ask("join", topic="files:a", request="2")
+        joined = await ada.control("joined")
+    await ada.ask("join", topic="room:7", request="3")
+
+    assert ("1", True) == (error["request"], error["temporary"])
+    assert ("2", "3") == (joined["request"], (await ada.control("joined"))["request"])
+
+
 async def test_messages_that_a_node_did_not_hear(rooms: Rooms, redis: Redis) -> None:
     """
     What is sent to a topic while the node's subscription is cut comes as soon as it has another, and so do members.

@@ -291,3 +291,17 @@ test("a job that has begun again says so before its first piece, also when what 
 
   assert.deepEqual([texts, read], [["old", "new", "newest"], [1, 2]]);
 });
+
+test("what cannot be read now is asked for again", async t => {
+  const { socket, peer } = await (await serve(t)).ready({ timing: { burst: 1 } }, { jobs: [jobOf("a", 1)] });
+  const { texts, end } = reading(socket);
+  const [, { request }] = await peer.control();
+  peer.tell("error", { error: "Try again later", request, temporary: true });
+
+  assert.equal(await asked(peer), 0);
+  peer.chunk("a", 1, "t1");
+  peer.job(ended(2, 1));
+  await end;
+
+  assert.deepEqual(texts, ["t1"]);
+});

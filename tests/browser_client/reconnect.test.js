@@ -306,7 +306,7 @@ test("a WebSocket that does not become ready in time is dropped", async t => {
 
   const [, why] = await next(socket, "state", state => state === "offline");
 
-  assert.deepEqual(why, { code: 0, reason: "timeout" });
+  assert.deepEqual(why, { code: 0, reason: "no answer" });
   await server.peer();
 });
 

@@ -312,6 +312,7 @@ test("left and joined again in one breath: late answers to the former do not cou
   room.leave();
   const again = socket.topic("room:7");
   const seen = record(again, "message");
+  await null; // it is asked for
   again.leave();
   const third = socket.topic("room:7");
   third.on("message", data => seen.push(data));
@@ -372,36 +373,26 @@ test("removed by the server: left, and not joined again until topic() is called"
   assert.deepEqual([room.state, socket.topic("room:7").state], ["left", "joined"]);
 });
 
-for (const [name, refuse] of Object.entries({
-  "by an error": async peer => {
-    const [, { request }] = await peer.control();
-    peer.tell("error", { error: "members only", request });
-  },
-  "with a left": async peer => {
-    await peer.control();
-    peer.tell("left", { topic: "room:7", why: "refused", error: "members only" });
-  },
-})) {
-  test(`refused ${name}: it says so, is nobody else's error, and is not tried again by itself`, async t => {
-    const server = await serve(t);
-    const { socket, peer } = await server.ready();
-    const errors = record(socket, "error");
-    const room = socket.topic("room:7");
-    const states = [];
-    room.on("state", (...about) => states.push(about));
+test("refused: it says so, is nobody else's error, and is not tried again by itself", async t => {
+  const server = await serve(t);
+  const { socket, peer } = await server.ready();
+  const errors = record(socket, "error");
+  const room = socket.topic("room:7");
+  const states = [];
+  room.on("state", (...about) => states.push(about));
 
-    await refuse(peer);
-    await caughtUp(socket, peer);
-    peer.cut();
-    const again = await server.peer();
-    await again.welcome();
-    socket.topic("room:7");
-    await admit(again, "room:7");
+  const [, { request }] = await peer.control();
+  peer.tell("error", { error: "members only", request });
+  await caughtUp(socket, peer);
+  peer.cut();
+  const again = await server.peer();
+  await again.welcome();
+  socket.topic("room:7");
+  await admit(again, "room:7");
 
-    assert.deepEqual([room.state, room.error, states], ["refused", "members only", [["refused", "members only"]]]);
-    assert.equal(errors.length, 1); // the marker of caughtUp
-  });
-}
+  assert.deepEqual([room.state, room.error, states], ["refused", "members only", [["refused", "members only"]]]);
+  assert.equal(errors.length, 1); // the marker of caughtUp
+});
 
 test("refused when it comes back: the ready says so", async t => {
   const { server, socket, peer, room } = await inRoom(t);
@@ -409,7 +400,6 @@ test("refused when it comes back: the ready says so", async t => {
   peer.cut();
   const again = await server.peer();
   await again.welcome({ topics: { "room:7": { error: "members only" } } });
-  again.tell("left", { topic: "room:7", why: "refused" });
   await caughtUp(socket, again);
 
   assert.deepEqual([room.state, room.error], ["refused", "members only"]);
@@ -506,4 +496,52 @@ test("ready again on one connection leaves topics as they are", async t => {
   await caughtUp(socket, peer);
 
   assert.deepEqual([states, gaps, seen], [[], [[], []], [1, 2]]);
+});
+
+test("what cannot be said of a topic now is asked again, from the same place", async t => {
+  const { server, socket, peer, room } = await inRoom(t, { timing: { burst: 1 } });
+  const states = record(room, "state");
+  peer.message("21 t=room:7", 1);
+  await caughtUp(socket, peer);
+  const other = socket.topic("room:8");
+  for (let tries = 0; tries < 3; tries++) {
+    const [name, { topic, request }] = await peer.control();
+    assert.deepEqual([name, topic], ["join", "room:8"]);
+    peer.tell("error", { error: "Try again later", request, temporary: true });
+  }
+  await admit(peer, "room:8");
+  await caughtUp(socket, peer);
+
+  assert.deepEqual([other.state, other.error, states, server.count], ["joined", undefined, [], 1]);
+});
+
+test("a hundred topics at once go in bursts below the server's rate limit", async t => {
+  const { socket, peer } = await (await serve(t)).ready({ timing: { burst: 1 } });
+  const rooms = Array.from({ length: 100 }, (_, number) => socket.topic(`room:${number}`));
+  for (const { name } of rooms) await admit(peer, name);
+  await caughtUp(socket, peer);
+
+  assert(rooms.every(({ state }) => state === "joined"));
+});
+
+test("the rest of a burst of topics waits", async t => {
+  const { socket, peer } = await (await serve(t)).ready({ timing: { burst: 1e6 } });
+  for (let number = 0; number < 41; number++) socket.topic(`room:${number}`);
+  for (let number = 0; number < 40; number++) await admit(peer, `room:${number}`);
+  await caughtUp(socket, peer);
+
+  assert.equal(socket.topic("room:40").state, "joining");
+});
+
+test("what is said of a topic that was left meanwhile is nobody's", async t => {
+  const { socket, peer } = await (await serve(t)).ready();
+  const errors = record(socket, "error");
+  const room = socket.topic("room:7");
+  const [, { request }] = await peer.control();
+  room.leave();
+  await peer.control();
+  peer.tell("error", { error: "closed", request });
+  await caughtUp(socket, peer);
+
+  assert.deepEqual([room.state, errors.map(({ error }) => error).includes("closed")], ["left", false]);
 });

@@ -324,10 +324,9 @@ def test_a_change_gives_back_what_the_worker_had(project: Path, end: signal.Sign
     next worker at once, also when the one before had to be killed.
     """
     with running_dev(project, *CELERY) as dev:
+        since = len(dev.log)
+        dev.ask("/jobs/hold", method="POST")
         for version in (2, 3):
-            since = len(dev.log)
-            if version == 2:
-                dev.ask("/jobs/hold", method="POST")
             wait_for_times(dev, "holding", 2, since)
             dev.look_around()
             if end is not None:

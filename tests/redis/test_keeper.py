@@ -116,7 +116,7 @@ async def test_what_another_node_told_outlives_it(
     A user whom this node said to have gone, and another to have come again, is here now, and the other node is no more.
     A Redis that forgot it all hears from this one what was told last, and not what it told itself before.
     """
-    configure(renew_interval=10 * MS, lease=300 * MS, offline_grace=0)
+    configure(renew_interval=10 * MS, lease=1_000 * MS, offline_grace=0)
     here, edges = {ALICE}, []
     keeper = new_keeper(edges.append, here=here)
 

@@ -55,7 +55,10 @@ def test_a_name_that_does_not_fit(pattern: str, topic: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["", "room:{", "room:}", "room:{}", "room:{1}", "room:{a-b}", "room:{id:int}", "{{id}}", "{id}:{id}", "a b", "rüm"],
+    [
+        *("", "room:{", "room:}", "room:{}", "room:{1}", "room:{a-b}", "room:{id:int}", "{{id}}", "{id}:{id}", "a b"),
+        *("rüm", "{a:path}:{b:path}", "{a}-{b}-{c}", "room:{a}{b}{c}", "x/{a}.{b}.{c}/y"),
+    ],
 )
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     """

@@ -139,8 +139,10 @@ def test_an_answer_and_an_error() -> None:
     assert "- r=12\nnull" == sent(VERSION1.reply(Message(Kind.JSON, b"null"), "12"))
     assert "- r=a%20b x=text\nhi" == sent(VERSION1.reply(Message(Kind.TEXT, b"hi"), "a b"))
     assert b"-\n\x00" == sent(VERSION1.reply(Message(Kind.BINARY, b"\x00"), None))
-    assert '!error\n{"error":"no","request":"12"}' == sent(VERSION1.error("no", "12"))
-    assert '!error\n{"error":"no","request":null}' == sent(VERSION1.error("no", None))
+    assert '!error\n{"error":"no","request":"12"}' == sent(VERSION1.error("no", "12", is_temporary=False))
+    assert '!error\n{"error":"no","request":null}' == sent(VERSION1.error("no", None, is_temporary=False))
+    temporary = VERSION1.error("no", "12", is_temporary=True)
+    assert '!error\n{"error":"no","request":"12","temporary":true}' == sent(temporary)
 
 
 def test_the_plain_protocol_is_what_was_sent() -> None:
@@ -150,7 +152,7 @@ def test_the_plain_protocol_is_what_was_sent() -> None:
     assert '{"a":1}' == sent(PLAIN.message(Message(Kind.JSON, b'{"a":1}', Options("x")), 17, "room:7"))
     assert b"\x00" == sent(PLAIN.message(Message(Kind.BINARY, b"\x00"), None, None))
     assert "hi" == sent(PLAIN.reply(Message(Kind.TEXT, b"hi"), "12"))
-    assert '{"error":"no"}' == sent(PLAIN.error("no", "12"))
+    assert '{"error":"no"}' == sent(PLAIN.error("no", "12", is_temporary=True))
     assert PLAIN.control("ready", {}) is None
     assert [Inbound(frame) for frame in ("12 want=reply\n1", "!join\n{}", b"\x00")] == [
         PLAIN.read(frame) for frame in ("12 want=reply\n1", "!join\n{}", b"\x00")
