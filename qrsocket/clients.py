@@ -144,6 +144,12 @@ def listening(settings: Settings) -> AbstractConnection:
     return cast(AbstractConnection, redis.asyncio.ConnectionPool.from_url(place[0], **options).make_connection())
 
 
+def transport_of(connection: AbstractConnection) -> asyncio.Transport:
+    """Return what *connection*, which is open, writes to: to take over what comes from there."""
+    writer: asyncio.StreamWriter = connection._writer  # type: ignore[assignment]  # noqa: SLF001 - redis-py has no other way
+    return cast(asyncio.Transport, writer.transport)
+
+
 def _place(settings: Settings) -> Place:
     return settings.redis_url.get_secret_value(), settings.redis_timeout
 

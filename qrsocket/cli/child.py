@@ -43,11 +43,14 @@ def run_web(app: str, fd: str, colours: str) -> None:
     """Serve *app* on the listening socket *fd*, which outlives us: while we restart, clients wait in its queue."""
     import uvicorn
 
+    from qrsocket.server.protocol import WebSocketProtocol
+
     async def on_start() -> None:
         tell(READY)
 
     config = uvicorn.Config(
         app,
+        ws=WebSocketProtocol,
         use_colors=colours == "colours",
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
         callback_notify=on_start,  # called when uvicorn has started, and then once a day

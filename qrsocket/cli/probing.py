@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 import redis
@@ -37,6 +38,17 @@ class Probe:
     sent_at: float
 
 
+class Answer(NamedTuple):
+    """
+    Attributes:
+        time: After which it came, in words.
+        lost: What the node's server does not give it, and what to do about it; empty if all is well.
+    """
+
+    time: str
+    lost: str
+
+
 def probe_nodes(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     """Send a probe to every node that Redis knows, and say of each whether it got it and has answered."""
     try:
@@ -68,10 +80,10 @@ def _send(client: redis.Redis, settings: Settings) -> list[Probe]:
     return probes
 
 
-def _collect(client: redis.Redis, probes: list[Probe], timeout: float) -> dict[str, str]:
-    """Wait for the answers, and return after which time each came, by its key."""
+def _collect(client: redis.Redis, probes: list[Probe], timeout: float) -> dict[str, Answer]:
+    """Wait for the answers, and return them by their keys."""
     waiting = {one.answer_key: one for one in probes}
-    answers: dict[str, str] = {}
+    answers: dict[str, Answer] = {}
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while waiting and (left := deadline - time.monotonic()) > 0:
         # The client gives up reading after *timeout*.
@@ -79,11 +91,11 @@ def _collect(client: redis.Redis, probes: list[Probe], timeout: float) -> dict[s
         reply = run(client, Call(("BLPOP", *waiting, patience), lambda reply: reply), timeout=timeout)
         if reply:
             key = reply[0].decode()
-            answers[key] = since(waiting.pop(key).sent_at)
+            answers[key] = Answer(since(waiting.pop(key).sent_at), reply[1].decode())
     return answers
 
 
-def _judge(node: str, probes: list[Probe], answers: dict[str, str], settings: Settings) -> Finding:
+def _judge(node: str, probes: list[Probe], answers: dict[str, Answer], settings: Settings) -> Finding:
     hop = f"web node {node}"
     if not all(one.heard for one in probes):
         return fault(
@@ -92,8 +104,8 @@ def _judge(node: str, probes: list[Probe], answers: dict[str, str], settings: Se
             "to Redis",
             f"dead, another node gives it up within {settings.lease:g} s (if none runs, start one); alive, see its log",
         )
-    times = [answers[one.answer_key] for one in probes if one.answer_key in answers]
-    if len(times) < len(probes):
+    heard = [answers[one.answer_key] for one in probes if one.answer_key in answers]
+    if len(heard) < len(probes):
         return fault(
             hop,
             f"it gets messages and did not answer within {ANSWER_TIMEOUT:g} s: its event loop is blocked, or its "
@@ -101,7 +113,8 @@ def _judge(node: str, probes: list[Probe], answers: dict[str, str], settings: Se
             "look for blocking calls in its `async def` code (time.sleep, requests, a blocking database client): "
             "`py-spy dump --pid <its pid>` shows where it stands",
         )
-    return fine(hop, f"it answers in {times[0]}")
+    lost, _, remedy = heard[0].lost.partition(". ")
+    return warning(hop, lost, remedy) if lost else fine(hop, f"it answers in {heard[0].time}")
 
 
 def _no_nodes() -> Finding:

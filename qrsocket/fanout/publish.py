@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from qrsocket.keys import Keys
-from qrsocket.message import NO_OPTIONS, Kind, Message, Options
+from qrsocket.message import KINDS, NO_OPTIONS, Kind, Message, Options
 from qrsocket.roundtrip import Call, Script, Word, script_call
 from qrsocket.streams import Stream
 
@@ -39,7 +39,7 @@ class Routed:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """
     What a node receives on its channel.
@@ -68,9 +68,9 @@ class Frame:
         """
         head, _, payload = data.partition(b"\n")
         kind, number, epoch, message_id, options, *rest = head.decode().split("\t")
-        offsets = (None if word == "-" else int(word) for word in rest[1::2])
+        offsets = [None if word == "-" else int(word) for word in rest[1::2]]
         recipients = tuple(zip(rest[::2], offsets, strict=True))
-        message = Message(Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
+        message = Message(KINDS.get(kind) or Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
         return Frame(int(number), epoch, message_id, recipients, message)
 
 
@@ -105,7 +105,7 @@ def probe(keys: Keys, node: str, probe_id: str) -> Call[int]:
     return Call(("PUBLISH", keys.channel(node), f"{Kind.PROBE}\t0\t\t{probe_id}\t\n"), int)
 
 
-def answer_probe(keys: Keys, node: str, probe_id: str) -> Call[None]:
-    """Describe the answer of *node* to a probe: Redis keeps it for a minute."""
+def answer_probe(keys: Keys, answer: str, probe_id: str) -> Call[None]:
+    """Describe the *answer* of a node to a probe, what it has to complain of: Redis keeps it for a minute."""
     push = "redis.call('LPUSH', KEYS[1], ARGV[1]) redis.call('EXPIRE', KEYS[1], 60)"
-    return script_call(Script(push), [keys.probe(probe_id)], [node], lambda _reply: None)
+    return script_call(Script(push), [keys.probe(probe_id)], [answer], lambda _reply: None)

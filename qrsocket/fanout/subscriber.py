@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.fanout.history import tops
+from qrsocket.fanout.pubsub import OnRead, PubSubProtocol
 from qrsocket.keys import Keyspace
-from qrsocket.listening import Listening
+from qrsocket.listening import ONCE_MORE, Listening
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
@@ -33,16 +33,17 @@ class Subscriber:
         self._silence = max(SILENT_RENEWALS * settings.renew_interval, settings.redis_timeout)
         self.is_open = asyncio.Event()
 
-    async def run(self, on_frame: Callable[[bytes, bytes], None], on_open: Callable[[], None]) -> None:
+    async def run(self, on_read: OnRead, on_open: Callable[[], None]) -> None:
         """
-        Call *on_frame* with channel and data of all that is published, without end; and *on_open* each time that it
-        begins. What is published while it is not open does not come.
+        Call *on_read* with what is published, without end; and *on_open* each time that it begins. What is published
+        while it is not open does not come.
         """
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._read(on_frame, on_open)
-            except (RedisError, OSError, TimeoutError, RuntimeError) as error:  # the last is uvloop's, of a closed one
+                await self._read(on_read, on_open)
+            except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+                # RuntimeError is uvloop's, of a connection that is closed.
                 if self.is_open.is_set():
                     logger.warning("subscription lost", extra={"error": type(error).__name__})
                     pause = FIRST_PAUSE
@@ -53,28 +54,35 @@ class Subscriber:
             await asyncio.sleep(pause)  # until Redis takes connections again; nothing tells when
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _read(self, on_frame: Callable[[bytes, bytes], None], on_open: Callable[[], None]) -> None:
+    async def _read(self, on_read: OnRead, on_open: Callable[[], None]) -> None:
         connection = clients.listening(self._settings)
         try:
-            async with Listening(self._settings.redis_timeout) as deadline:
+            async with Listening(self._settings.redis_timeout):
                 await connection.connect()
                 for keys in Keyspace.of(self._settings).shards:
                     # A replica refuses it: there a subscriber would hear late, or nothing. A server that has taken the
                     # place of another begins a new epoch.
                     await connection.send_command(*tops(keys, ()).words_with_source)
                     await connection.read_response()
-                await connection.send_command("SUBSCRIBE", *self._channels)
-                for _ in self._channels:
-                    await connection.read_response()
-                self.is_open.set()
-                self._trouble.over("subscription")
-                on_open()
-                deadline.restart(self._silence)
-                while True:
-                    # RESP2: [b"message", channel, data]
-                    _, channel, frame = cast(list[bytes], await connection.read_response())
-                    if frame.startswith(b"h"):
-                        deadline.restart(self._silence)
-                    on_frame(channel, frame)
+                protocol = PubSubProtocol(len(self._channels), on_read)
+                transport = clients.transport_of(connection)
+                transport.set_protocol(protocol)
+                transport.writelines(connection.pack_command("SUBSCRIBE", *self._channels))
+                await protocol.subscribed
+            self.is_open.set()
+            self._trouble.over("subscription")
+            on_open()
+            await self._wait_lost(protocol)
         finally:
             await connection.disconnect(nowait=True)
+
+    async def _wait_lost(self, protocol: PubSubProtocol) -> None:
+        """Wait until the connection is lost, or was silent for too long, and raise that."""
+        loop = asyncio.get_running_loop()
+        while (left := protocol.heard_at + self._silence - loop.time()) > 0:
+            await asyncio.wait([protocol.lost], timeout=left)
+            if protocol.lost.done():
+                return protocol.lost.result()
+            if loop.time() - protocol.heard_at >= self._silence:
+                await asyncio.sleep(ONCE_MORE)  # a loop that was too busy may not have looked
+        raise TimeoutError

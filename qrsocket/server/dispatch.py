@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -46,13 +45,13 @@ class Dispatch:
         self.inbox = Inbox(node.settings, time.monotonic())
         self._connection, self._subscriptions, self._identity = connection, subscriptions, identity
         self._handlers, self._node, self._settings, self._tasks = handlers, node, node.settings, tasks
-        self._made_room = asyncio.Event()
-        self._request_ids = (f"{connection.id}.{number}" for number in count(1))
+        self._made_room: asyncio.Event | None = None
+        self._requests = 0
 
     async def wait_for_room(self) -> None:
         """Leave unread what a client sends faster than it is handled: TCP slows it down, and nothing is refused."""
         while self.inbox.is_full and self._connection.closing is None:
-            self._made_room.clear()
+            self._made_room = asyncio.Event()
             await self._made_room.wait()
 
     def is_within_limits(self, frame: str | bytes) -> bool:
@@ -99,9 +98,13 @@ class Dispatch:
         if payload is None:
             self._connection.close(CloseCode.NOT_AUTHENTICATED, "no first message in time")
             return
-        request_id = next(self._request_ids)
+        request_id = self._next_request_id()
         ask = self._asking(handler, Inbound(payload), request_id)
         await self._identity.authenticate(ask, request_id)
+
+    def _next_request_id(self) -> str:
+        self._requests += 1
+        return f"{self._connection.id}.{self._requests}"
 
     def _request_in(self, frame: str | bytes) -> str | None:
         try:
@@ -114,13 +117,14 @@ class Dispatch:
 
     async def _handle_in(self, lane: Lane, inbound: Inbound) -> None:
         await self._handle(inbound)
-        self._made_room.set()
+        if self._made_room is not None:
+            self._made_room.set()
         following = lane.leave()
         if following is not None:
             self._start(lane, following)  # in a task of its own: context variables of this one are not for it
 
     async def _handle(self, inbound: Inbound) -> None:
-        request_id = next(self._request_ids)
+        request_id = self._next_request_id()
         exchange = self._exchange(inbound)
         try:
             if inbound.control is not None:

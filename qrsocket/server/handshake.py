@@ -14,8 +14,8 @@ from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.exchange import Arrival
-from qrsocket.server.limits import mark_refused
 from qrsocket.server.parameters import Function, Kind
+from qrsocket.server.protocol import protocol_of
 from qrsocket.settings import Settings
 from qrsocket.users import User
 
@@ -119,7 +119,8 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
     with suppress(WebSocketDisconnect, OSError):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
-            mark_refused(websocket)
+            if protocol := protocol_of(websocket):
+                protocol.mark_answered()
         else:
             await websocket.close()
 

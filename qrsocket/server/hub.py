@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import Kind, Message
+from qrsocket.message import ORDERS, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
-from qrsocket.server.offering import offer, offer_uncounted
-from qrsocket.server.states import States
+from qrsocket.server.offering import give_order, offer, offer_uncounted
+from qrsocket.server.states import STATES, States
 from qrsocket.server.subscription import Feed, Subscription
 from qrsocket.streams import Stream, of_member, topic_of
 
@@ -132,17 +132,19 @@ class Hub:
 
     def deliver(self, frame: Frame) -> None:
         """Offer what is in a frame to every subscription of its recipients."""
-        kind = frame.message.kind
+        message, epoch = frame.message, frame.epoch
+        is_state = message.kind in STATES
         for stream, offset in frame.recipients:
-            if kind is Kind.JOB and offset is not None:
-                self.states.tell_job(stream, Position(frame.epoch, offset), frame)
-            elif kind is Kind.MEMBERS and offset is not None:
-                self.states.change_members(stream, Position(frame.epoch, offset), frame.message)
+            if is_state and offset is not None:
+                self.states.deliver(stream, Position(epoch, offset), frame)
             elif feed := self._feeds.get(stream):
                 if offset is None:
-                    offer_uncounted(feed.begun, stream, frame.message, frame.message_id)
-                else:
-                    self._next(feed, stream, Position(frame.epoch, offset), frame.message)
+                    offer_uncounted(feed.begun, stream, message, frame.message_id)
+                elif feed.offset + 1 == offset and feed.epoch == epoch:
+                    feed.offset = offset
+                    self._offer(feed, stream, offset, message)
+                else:  # some are missing, or it is an old one, which was read from the stream meanwhile
+                    self._heard(feed, Position(epoch, offset))
 
     def heard(self, stream: Stream, position: Position) -> None:
         """Learn that there is a message, or a change, at *position*. Those who have not had it are behind."""
@@ -198,15 +200,14 @@ class Hub:
         is_known = feed is not None and feed.behind.get(connection.id) is subscription
         return is_known and connection.closing is None and subscription.position is not None
 
-    def _next(self, feed: Feed, stream: Stream, position: Position, message: Message) -> None:
-        before = feed.position
-        if before is None or before.epoch != position.epoch or before.offset + 1 != position.offset:
-            self._heard(feed, position)  # or it is an old one, which was read from the stream meanwhile
-            return
-        feed.position = position
+    def _offer(self, feed: Feed, stream: Stream, offset: int, message: Message) -> None:
         # Copied: offering may close a connection, and its end removes its subscriptions.
-        offer(tuple(feed.live.values()), stream, position.offset, message)
-        if message.kind in (Kind.CLOSE, Kind.LEAVE):
+        live = tuple(feed.live.values())
+        if message.kind not in ORDERS:
+            offer(live, stream, offset, message)
+            return
+        give_order(live, message)
+        if message.kind is not Kind.JOIN:
             self._obey_at_once(feed, message)
 
     def _obey_at_once(self, feed: Feed, order: Message) -> None:

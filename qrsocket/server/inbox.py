@@ -1,6 +1,5 @@
 """What one client has sent: how much of it is taken, and what waits for its turn. No sockets, no handlers, no clock."""
 
-from collections import deque
 from enum import Enum, auto
 
 from qrsocket.server.limits import TokenBucket
@@ -26,7 +25,7 @@ class Lane:
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        self.waiting: deque[Inbound] = deque()
+        self.waiting: list[Inbound] = []  # short, and an empty deque takes ten times the memory
 
     def enter(self, message: Inbound) -> bool:
         """Return whether *message* is to be handled at once. Otherwise it waits, and a `leave` returns it."""
@@ -39,7 +38,7 @@ class Lane:
     def leave(self) -> Inbound | None:
         """Note that one was handled, and return the next, if one waits."""
         if self.waiting:
-            return self.waiting.popleft()
+            return self.waiting.pop(0)
         self._free += 1
         return None
 

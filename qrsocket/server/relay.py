@@ -7,6 +7,7 @@ from qrsocket.fanout.publish import Frame
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
+from qrsocket.server.outgoing import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -14,22 +15,31 @@ logger = logging.getLogger(__name__)
 class Relay:
     """Delivers what is published to this node, and notices when something is missing."""
 
-    def __init__(self, hub: Hub, on_probe: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
+    def __init__(self, hub: Hub, outbox: Outbox, on_probe: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
         """
         Args:
+            outbox: Of the hub's connections.
             on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
             on_doubt: Called when a frame may have been lost; must not block.
         """
-        self._hub, self._on_probe, self._on_doubt = hub, on_probe, on_doubt
+        self._hub, self._outbox, self._on_probe, self._on_doubt = hub, outbox, on_probe, on_doubt
         self._last: dict[bytes, int] = {}  # number of the last frame, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
         """Deliver without end."""
-        await subscriber.run(self._on_frame, self._on_open)
+        await subscriber.run(self._on_read, self._on_open)
 
     def _on_open(self) -> None:
         self._last.clear()
         self._on_doubt()  # what was published while it was not open did not come
+
+    def _on_read(self, frames: list[tuple[bytes, bytes]]) -> None:
+        self._outbox.hold()
+        try:
+            for channel, data in frames:
+                self._on_frame(channel, data)
+        finally:
+            self._outbox.flush()
 
     def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
@@ -46,7 +56,9 @@ class Relay:
     def _count(self, channel: bytes, frame: Frame) -> None:
         last = self._last.get(channel)
         self._last[channel] = frame.number
-        expected = last if frame.message.kind is Kind.HEARTBEAT or last is None else last + 1
-        if last is not None and frame.number != expected:
+        if last is None:
+            return
+        expected = last + (frame.message.kind is not Kind.HEARTBEAT)
+        if frame.number != expected:
             logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
             self._on_doubt()

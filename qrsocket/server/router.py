@@ -242,6 +242,8 @@ class SocketRouter(APIRouter):
     async def _ready(self, request: Request) -> Response:
         node = self._node(request)
         answer = {"ready": node.is_ready, "node": node.keeper.node, "connections": len(node.hub)}
+        if node.lost:
+            answer["lost"] = node.lost
         if not node.is_ready:
             answer["cause"] = node.trouble.cause
         return JSONResponse(answer, 200 if node.is_ready else 503)

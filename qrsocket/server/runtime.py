@@ -29,7 +29,9 @@ from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
 from qrsocket.server.listings import Listings
 from qrsocket.server.mender import Mender
+from qrsocket.server.outgoing import Outbox
 from qrsocket.server.parsing import Parsing
+from qrsocket.server.protocol import what_is_lost
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.server.subscription import Subscription
@@ -55,25 +57,28 @@ class Node:
 
     Attributes:
         hub: Its open connections.
+        outbox: What waits to be written to them.
         keeper: Their places in Redis, and the transitions of users that this node is to tell.
         trouble: What keeps it from Redis.
         max_connections: It takes so many.
         sessions: How many there are, from the handshake to the close: not all have a place yet.
         parsing: Where large documents of clients are parsed.
         listings: Where lists of jobs are read.
+        lost: What the server does not give us; None if all is well.
     """
 
     def __init__(self, settings: Settings, app: Any = None) -> None:
         self.settings = settings
         self.hooks = Hooks(settings.hook_timeout, app)
         self._have_members_changed = asyncio.Event()
+        self.outbox = Outbox()
         self.hub = Hub(self._on_behind, self._on_stale, self._have_members_changed.set)
         self.trouble = Trouble("sockets stay open")
         self.keeper = Keeper(
             settings, lambda: self.hub.streams, self.hub.count, self._on_edge, self.hub.attached, self.trouble
         )
         self.max_connections = max_connections(settings)
-        self.sessions = 0
+        self.sessions, self.lost = 0, what_is_lost()
         self.parsing, self.listings = Parsing(), Listings(settings)
         self._mender = Mender(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
         self._living: asyncio.Task[None] | None = None
@@ -134,7 +139,7 @@ class Node:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
         self._subscriber = Subscriber(self.settings, channels, self.trouble)
-        relay = Relay(self.hub, self._on_probe, self._mender.suspect)
+        relay = Relay(self.hub, self.outbox, self._on_probe, self._mender.suspect)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()
@@ -183,7 +188,7 @@ class Node:
             return None
 
     async def _answer(self, probe_id: str) -> None:
-        call = answer_probe(self._keyspace.shards[0], self.keeper.node, probe_id)
+        call = answer_probe(self._keyspace.shards[0], self.lost or "", probe_id)
         try:
             await arun(clients.awaiting(self.settings), call, timeout=self.settings.redis_timeout)
         except (Unavailable, RedisError):
@@ -201,6 +206,8 @@ async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
         yield
         return
     node = _of_app[app] = Node(get_settings(), app)
+    if node.lost:
+        logger.warning(node.lost)
     requests.install(app)
     node.hooks.add(handlers.on_online, handlers.on_offline)
     running = asyncio.create_task(_run(node), name="qrsocket node")

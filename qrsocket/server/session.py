@@ -29,8 +29,8 @@ from qrsocket.server.handshake import Subprotocols, refuse, shake_hands
 from qrsocket.server.hello import Hello, read_hello
 from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
-from qrsocket.server.limits import tune_server
 from qrsocket.server.parsing import ClientGone
+from qrsocket.server.protocol import protocol_of
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.wire import PLAIN, wire_for
@@ -91,8 +91,9 @@ class Session:
         self._subprotocol = offered.chosen or self._wire.subprotocol
         if offered and self._subprotocol is None:
             logger.warning("no subprotocol chosen: a browser closes then. on_connect may ask for `subprotocols`")
-        self._connection = connection = Connection(uuid4().hex, websocket, self._wire, None, node.settings)
-        connection.on_order = self._obey
+        self._connection = connection = Connection(uuid4().hex, websocket, self._wire, None, node.settings, node.outbox)
+        connection.on_order, connection.on_close = self._obey, self._end_reading
+        self._reading, self._is_reading = asyncio.timeout(None), False
         self._websocket, self._node, self._settings, self._tasks = websocket, node, node.settings, tasks
         joining = Joining(connection, node, handlers.on_join, handlers.on_leave)
         self._subscriptions = Subscriptions(connection, node, joining)
@@ -113,29 +114,33 @@ class Session:
         """Subscribe, then accept: a plain client that sees its socket open can be sent to already."""
         if self._connection.closing is None and self._wire is PLAIN:
             await self._subscriptions.open()
-        self._connection.transport = tune_server(self._websocket, self._settings)
+        protocol = protocol_of(self._websocket)
+        if protocol is not None:
+            protocol.limit(self._settings)
         try:
             await self._websocket.accept(self._subprotocol)
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
+            return
+        self._connection.open(protocol)
         if self._connection.closing is None:
             logger.info("socket opened", extra={"connection": self._connection.id, "user": self._connection.user})
 
     async def talk(self) -> None:
-        """Read and write until one side closes."""
-        writer = asyncio.create_task(self._connection.write(), name=f"write {self._connection.id}")
-        reader = asyncio.create_task(self._read(), name=f"read {self._connection.id}")
-        if self._connection.closing is not None:
-            reader.cancel()  # what it sends is nobody's any more
-        try:
-            await self._wait_closed()
-            self._dispatch.inbox.close()
-            # Both at once: who is sent to from now on is not here.
-            await asyncio.gather(self._subscriptions.close(), self._connection.finish(writer))
-        finally:
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+        """Read until one side closes."""
+        if self._connection.closing is None:
+            with suppress(TimeoutError):  # it is closing: what its client sends is nobody's any more
+                async with self._reading:
+                    self._is_reading = True
+                    await self._read()
+            self._is_reading = False
+        self._dispatch.inbox.close()
+        # Both at once: who is sent to from now on is not here.
+        await asyncio.gather(self._subscriptions.close(), self._connection.finish())
+
+    def _end_reading(self) -> None:
+        if self._is_reading:
+            self._reading.reschedule(asyncio.get_running_loop().time())
 
     async def leave(self) -> None:
         """Leave nothing behind, whatever has ended the session."""
@@ -157,15 +162,6 @@ class Session:
         topic = order.payload.decode()
         carried_out = self._subscriptions.obey(topic, is_join=order.kind is Kind.JOIN)
         self._tasks.create_task(carried_out, name=f"order {self._connection.id}")
-
-    async def _wait_closed(self) -> None:
-        """Wait until it is to be closed. With full buffers no ping arrives, and under some servers none is sent."""
-        while self._connection.closing is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.ping_interval):
-                    await self._connection.wait_closed()
-            if self._connection.is_stuck(self._settings.ping_timeout):
-                self._connection.close(CloseCode.SLOW_CONSUMER, "nothing is read")
 
     async def _read(self) -> None:
         try:

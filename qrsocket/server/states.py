@@ -6,13 +6,16 @@ from typing import Any
 from pydantic_core import from_json
 
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import Message
+from qrsocket.message import Kind, Message
 from qrsocket.position import Position
 from qrsocket.presence.table import Members as Read
 from qrsocket.server.offering import offer, offer_control, offer_jobs
 from qrsocket.server.state import Members, State
 from qrsocket.server.subscription import Feed
 from qrsocket.streams import Stream, of_jobs, of_members, of_topic, topic_of
+
+# Kinds of frames that tell a change.
+STATES = frozenset((Kind.JOB, Kind.MEMBERS))
 
 
 class States:
@@ -110,7 +113,14 @@ class States:
                 told = {"topic": topic, "joined": joined, "left": left}
                 offer_control(self._feeds[of_topic(topic)].begun, "members", told)
 
-    def tell_job(self, stream: Stream, position: Position, frame: Frame) -> None:
+    def deliver(self, stream: Stream, position: Position, frame: Frame) -> None:
+        """Learn of the change at *position*, and tell it."""
+        if frame.message.kind is Kind.JOB:
+            self._tell_job(stream, position, frame)
+        else:
+            self._change_members(stream, position, frame.message)
+
+    def _tell_job(self, stream: Stream, position: Position, frame: Frame) -> None:
         state, feed = self._jobs.get(stream), self._feeds.get(stream[2:])
         if state is None or feed is None:
             return
@@ -120,7 +130,7 @@ class States:
             subscription.connection.drop_newest(frame.message_id)
         offer(feed.begun, stream, None, frame.message)
 
-    def change_members(self, stream: Stream, position: Position, message: Message) -> None:
+    def _change_members(self, stream: Stream, position: Position, message: Message) -> None:
         members = self._members.get(stream)
         if members is None:
             return

@@ -33,17 +33,25 @@ class Feed:
     The subscriptions of one stream, by their connections' ids.
 
     Attributes:
-        position: Of the newest message that this node has heard of; None if it knows nothing yet.
+        epoch, offset: Of the newest message that this node has heard of; no epoch if it knows nothing yet.
         live: Up to date: messages go to them as they come.
         behind: Not begun yet, or reading what they missed.
     """
 
-    __slots__ = ("behind", "live", "position")
+    __slots__ = ("behind", "epoch", "live", "offset")
 
     def __init__(self) -> None:
-        self.position: Position | None = None
+        self.epoch, self.offset = "", 0
         self.live: dict[str, Subscription] = {}
         self.behind: dict[str, Subscription] = {}
+
+    @property
+    def position(self) -> Position | None:
+        return Position(self.epoch, self.offset) if self.epoch else None
+
+    @position.setter
+    def position(self, position: Position) -> None:
+        self.epoch, self.offset = position
 
     def __len__(self) -> int:
         return len(self.live) + len(self.behind)

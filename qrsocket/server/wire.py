@@ -13,13 +13,14 @@ Plain: exactly what the application sends; any WebSocket client will do. `qrsock
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from pydantic_core import to_json
 
 from qrsocket.errors import InvalidJson, SocketError
 from qrsocket.headers import read_header, write_header
 from qrsocket.message import MAX_JSON_DEPTH, Kind, Message, decode_json
+from qrsocket.server.framing import BINARY, TEXT, framed
 
 VERSION_1 = "qrsocket.v1"
 MAX_REQUEST_ID = 64
@@ -29,9 +30,6 @@ MAX_CONTROL = 4096
 MAX_AUTH = 20 * 1024  # the longest token that jwt.py takes, and what is around it
 
 NAMES = {Kind.JOB: b"!job\n", Kind.PROGRESS: b"!job\n", Kind.CHUNK: b"!chunk\n"}
-
-# An ASGI send event, which many connections share, and its size in bytes.
-Event: TypeAlias = tuple[dict[str, Any], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +58,21 @@ class Inbound:
 
 
 class Wire(Protocol):
-    """How messages and errors are written for a client, and its own are read."""
+    """How messages and errors are written for a client, as frames that many may share, and its own are read."""
 
     subprotocol: str | None
 
-    def message(self, message: Message, offset: int | None, topic: str | None) -> Event: ...
+    def message(self, message: Message, offset: int | None, topic: str | None) -> bytes: ...
 
-    def reply(self, message: Message, request: str | None) -> Event:
+    def reply(self, message: Message, request: str | None) -> bytes:
         """Return what answers a request, or for None tells this client alone something."""
         ...
 
-    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
+    def control(self, name: str, fields: Mapping[str, Any]) -> bytes | None:
         """Return what tells a client about its connection; None if it cannot be told."""
         ...
 
-    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event: ...
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> bytes: ...
 
     def read(self, frame: str | bytes) -> Inbound:
         """
@@ -89,17 +87,17 @@ class Wire(Protocol):
 class Plain:
     subprotocol: str | None = None
 
-    def message(self, message: Message, offset: int | None, topic: str | None) -> Event:
-        return _event(message.kind, message.payload)
+    def message(self, message: Message, offset: int | None, topic: str | None) -> bytes:
+        return _frame(message.kind, message.payload)
 
-    def reply(self, message: Message, request: str | None) -> Event:
-        return _event(message.kind, message.payload)
+    def reply(self, message: Message, request: str | None) -> bytes:
+        return _frame(message.kind, message.payload)
 
-    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
+    def control(self, name: str, fields: Mapping[str, Any]) -> bytes | None:
         return None
 
-    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event:
-        return _event(Kind.TEXT, to_json({"error": text}))
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> bytes:
+        return _frame(Kind.TEXT, to_json({"error": text}))
 
     def read(self, frame: str | bytes) -> Inbound:
         return Inbound(frame)
@@ -108,22 +106,24 @@ class Plain:
 class Version1:
     subprotocol: str | None = VERSION_1
 
-    def message(self, message: Message, offset: int | None, topic: str | None) -> Event:
+    def message(self, message: Message, offset: int | None, topic: str | None) -> bytes:
         name = NAMES.get(message.kind)
         if name is not None:
-            return _event(Kind.TEXT, name + message.payload)
+            return _frame(Kind.TEXT, name + message.payload)
         first = "-" if offset is None else str(offset)
+        if topic is None and message.kind is not Kind.TEXT and not message.options.latest:
+            return _frame(message.kind, b"%b\n%b" % (first.encode(), message.payload))  # most are so
         return self._framed(first, {"t": topic or "", "k": message.options.latest}, message)
 
-    def reply(self, message: Message, request: str | None) -> Event:
+    def reply(self, message: Message, request: str | None) -> bytes:
         return self._framed("-", {"r": request or ""}, message)
 
-    def control(self, name: str, fields: Mapping[str, Any]) -> Event | None:
-        return _event(Kind.TEXT, b"!%s\n%s" % (name.encode(), _json(fields)))
+    def control(self, name: str, fields: Mapping[str, Any]) -> bytes | None:
+        return _frame(Kind.TEXT, b"!%s\n%s" % (name.encode(), _json(fields)))
 
-    def error(self, text: str, request: str | None, *, is_temporary: bool) -> Event:
+    def error(self, text: str, request: str | None, *, is_temporary: bool) -> bytes:
         said = {"error": text, "request": request} | ({"temporary": True} if is_temporary else {})
-        return _event(Kind.TEXT, b"!error\n" + to_json(said))
+        return _frame(Kind.TEXT, b"!error\n" + to_json(said))
 
     def read(self, frame: str | bytes) -> Inbound:
         header, payload = _split(frame)
@@ -140,10 +140,10 @@ class Version1:
             raise SocketError("A request needs an id, for its answer to carry")
         return Inbound(payload, request, wants_reply)
 
-    def _framed(self, first: str, fields: dict[str, str], message: Message) -> Event:
+    def _framed(self, first: str, fields: dict[str, str], message: Message) -> bytes:
         if message.kind is Kind.TEXT:
             fields["x"] = "text"
-        return _event(message.kind, b"%s\n%s" % (write_header(first, fields).encode(), message.payload))
+        return _frame(message.kind, b"%s\n%s" % (write_header(first, fields).encode(), message.payload))
 
 
 PLAIN, VERSION1 = Plain(), Version1()
@@ -206,7 +206,5 @@ def _value(value: object) -> bytes:
     return _json(value) if isinstance(value, dict) else to_json(value)
 
 
-def _event(kind: Kind, payload: bytes) -> Event:
-    if kind is Kind.BINARY:
-        return {"type": "websocket.send", "bytes": payload}, len(payload)
-    return {"type": "websocket.send", "text": payload.decode()}, len(payload)
+def _frame(kind: Kind, payload: bytes) -> bytes:
+    return framed(BINARY if kind is Kind.BINARY else TEXT, payload)

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -14,6 +15,7 @@ from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server import SocketRouter
+from qrsocket.server.runtime import running_node
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
@@ -137,11 +139,12 @@ async def test_what_waits_is_bounded_in_bytes(serve: Serve, open_client: Open, c
         await may_end.wait()
         await socket.send({"length": len(data)})
 
-    client = await open_client(await serve(router))
+    app = FastAPI()
+    client = await open_client(await serve(router, app=app))
     for _ in range(20):
         await client.send_text("x" * 10_000)
-    (reading,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("read "))
-    inbox = reading.get_coro().cr_frame.f_locals["self"]._dispatch.inbox  # type: ignore[union-attr]
+    (connection,) = running_node(app).hub.connections  # type: ignore[union-attr]
+    inbox = connection.on_order.__self__._dispatch.inbox  # type: ignore[attr-defined]  # its session's
     await until(lambda: inbox.is_full)
     for _turn in range(500):  # of the loop, in each of which it could read another one
         await asyncio.sleep(0)

@@ -49,7 +49,7 @@ def one_line(text: str) -> str:
 
 
 @contextmanager
-def answering(node: Node, client: redis_py.Redis) -> Iterator[None]:
+def answering(node: Node, client: redis_py.Redis, lost: str = "") -> Iterator[None]:
     """Let *node* answer probes, as a web node does."""
     done = threading.Event()
 
@@ -59,7 +59,7 @@ def answering(node: Node, client: redis_py.Redis) -> Iterator[None]:
             frame = Frame.parse(message["data"]) if message else None
             if frame is not None and frame.message.kind is Kind.PROBE:
                 keys = Keyspace.of(get_settings()).shards[0]
-                run(client, answer_probe(keys, node.name, frame.message_id), timeout=PATIENCE)
+                run(client, answer_probe(keys, lost, frame.message_id), timeout=PATIENCE)
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -209,6 +209,17 @@ def test_doctor_finds_nothing_wrong(node: Node, redis: redis_py.Redis) -> None:
     assert 0 == result.exit_code
     assert ["✓"] * 8 == [line[0] for line in result.stdout.splitlines()]
     assert "✓ web node n1: it answers in" in result.stdout
+
+
+def test_doctor_says_what_a_server_does_not_give(node: Node, redis: redis_py.Redis) -> None:
+    """
+    A node whose server lends it no transport says so when it is asked; that is a warning, with what to do.
+    """
+    with answering(node, redis, "this server lends no transport. Start it with `qrsocket serve`"):
+        result = qrsocket("doctor")
+
+    assert 0 == result.exit_code
+    assert "! web node n1: this server lends no transport\n  → Start it with `qrsocket serve`" in result.stdout
 
 
 def test_doctor_leaves_nothing_behind(redis: redis_py.Redis) -> None:

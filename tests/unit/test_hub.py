@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from pydantic_core import to_json
@@ -12,7 +11,9 @@ from qrsocket.message import NO_OPTIONS, Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
 from qrsocket.presence.table import Members as Read
 from qrsocket.server.connection import Connection
+from qrsocket.server.framing import event_of
 from qrsocket.server.hub import Hub
+from qrsocket.server.outgoing import Outbox
 from qrsocket.server.subscription import Subscription
 from qrsocket.server.wire import PLAIN, VERSION1, Wire
 from qrsocket.settings import Settings
@@ -26,7 +27,10 @@ class Stub(Connection):
     """A connection whose client takes nothing: what waits for it is what it has been told."""
 
     def __init__(self, id: str, user: str | None, wire: Wire, settings: Settings) -> None:
-        super().__init__(id, None, wire, user, settings)  # type: ignore[arg-type]
+        outbox = Outbox()
+        outbox.hold()
+        super().__init__(id, None, wire, user, settings, outbox)  # type: ignore[arg-type]
+        self._told: list[str] = []
         self.orders: list[Message] = []
         self.on_order = self.orders.append
 
@@ -36,18 +40,21 @@ class Stub(Connection):
         told, self._told = self._told, []
         return told
 
-    _told: list[str]
-
     def take(self) -> None:
         """Let the client take all that waits."""
-        events = [*self._waiting, *self._newest.values()]
-        self._waiting.clear()
-        self.drop_newest()
-        self._waiting_bytes = 0
-        self._told = [*getattr(self, "_told", []), *(_words(event) for event, _ in events)]
+        self.begin(self._take)
+        self.pause_writing()
+
+    def pause_writing(self) -> None:
+        """As a client that takes nothing more."""
+        self._write = None
+
+    def _take(self, frames: list[bytes]) -> None:
+        self._told += map(_words, frames)
 
 
-def _words(event: dict[str, Any]) -> str:
+def _words(frame: bytes) -> str:
+    event = event_of(frame)
     text: str = event["text"] if "text" in event else event["bytes"].decode()
     return text.replace("\n", " ").rstrip()
 
@@ -134,7 +141,7 @@ def test_who_has_begun_gets_what_is_sent(scene: Scene) -> None:
     assert [] == scene.behind
 
 
-def test_one_event_is_for_all_who_speak_a_protocol(scene: Scene) -> None:
+def test_one_frame_is_for_all_who_speak_a_protocol(scene: Scene) -> None:
     """
     A message is written once for each protocol, not once for each connection.
     """
@@ -143,7 +150,7 @@ def test_one_event_is_for_all_who_speak_a_protocol(scene: Scene) -> None:
         scene.join(connection, ROOM)
     scene.send(ROOM, 11)
 
-    assert 2 == len({id(connection._waiting[0][0]) for connection in connections})
+    assert 2 == len({id(connection._waiting[0]) for connection in connections})
 
 
 def test_nothing_comes_before_it_has_begun(scene: Scene) -> None:
@@ -955,7 +962,7 @@ def test_what_is_not_kept_is_written_once(scene: Scene, latest: str) -> None:
 
     first, second, plain = (([*one._waiting] or [*one._newest.values()])[-1] for one in connections)
     assert first is second
-    assert ("1", "- t=*") == (plain[0]["text"], first[0]["text"].split("\n")[0].split(" k=")[0])
+    assert ("1", "- t=*") == (_words(plain), _words(first).split(" k=")[0].removesuffix(" 1"))
 
 
 def test_newest_of_many_names_are_dropped(scene: Scene) -> None:

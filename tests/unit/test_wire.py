@@ -10,6 +10,7 @@ from qrsocket.errors import SocketError
 from qrsocket.headers import read_header
 from qrsocket.jwt import MAX_TOKEN_BYTES
 from qrsocket.message import Kind, Message, Options
+from qrsocket.server.framing import event_of
 from qrsocket.server.hello import MAX_OFFSET, Hello, read_hello, read_position
 from qrsocket.server.wire import (
     MAX_AUTH,
@@ -19,7 +20,6 @@ from qrsocket.server.wire import (
     PLAIN,
     VERSION1,
     VERSION_1,
-    Event,
     Inbound,
     wire_for,
 )
@@ -38,14 +38,13 @@ def name_of(vector: dict[str, Any]) -> str:
     return ascii(frame_of(vector))
 
 
-def sent(event: Event) -> str | bytes:
-    """What reaches the client, of an ASGI event."""
-    message, size_bytes = event
-    assert "websocket.send" == message["type"]
-    assert {"text", "bytes"} & set(message) == set(message) - {"type"}
-    frame: str | bytes = message["bytes"] if "bytes" in message else message["text"]
-    assert len(frame if isinstance(frame, bytes) else frame.encode()) == size_bytes
-    return frame
+def sent(frame: bytes) -> str | bytes:
+    """What reaches the client."""
+    event = event_of(frame)
+    assert "websocket.send" == event["type"]
+    assert {"text", "bytes"} & set(event) == set(event) - {"type"}
+    payload: str | bytes = event["bytes"] if "bytes" in event else event["text"]
+    return payload
 
 
 def split(frame: str | bytes) -> tuple[str, dict[str, str], Any]:
@@ -57,7 +56,7 @@ def split(frame: str | bytes) -> tuple[str, dict[str, str], Any]:
     return first.lstrip("0") or "0", known, json.loads(body) if is_json else body
 
 
-def written(means: dict[str, Any]) -> Event:
+def written(means: dict[str, Any]) -> bytes:
     """What the server writes for what a vector means."""
     if "name" in means:
         event = VERSION1.control(means["name"], means["fields"])
@@ -141,8 +140,9 @@ def test_an_answer_and_an_error() -> None:
     assert b"-\n\x00" == sent(VERSION1.reply(Message(Kind.BINARY, b"\x00"), None))
     assert '!error\n{"error":"no","request":"12"}' == sent(VERSION1.error("no", "12", is_temporary=False))
     assert '!error\n{"error":"no","request":null}' == sent(VERSION1.error("no", None, is_temporary=False))
-    temporary = VERSION1.error("no", "12", is_temporary=True)
-    assert '!error\n{"error":"no","request":"12","temporary":true}' == sent(temporary)
+    assert '!error\n{"error":"no","request":"12","temporary":true}' == sent(
+        VERSION1.error("no", "12", is_temporary=True)
+    )
 
 
 def test_the_plain_protocol_is_what_was_sent() -> None:

@@ -1,0 +1,222 @@
+"""
+What waits to be written to clients. Nobody who offers a frame ever waits.
+
+What comes for a connection within one turn of the loop, or one read from Redis, is written together: the system call is
+most of what a message costs.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from qrsocket.errors import CloseCode
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Write: TypeAlias = Callable[[list[bytes]], Any]
+
+
+class Outbox:
+    """The connections of a node for which something waits."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Outgoing] = []
+        self._is_held = False
+
+    def add(self, connection: "Outgoing") -> None:
+        """Have what waits for *connection* written in this turn of the loop."""
+        if not self._waiting and not self._is_held:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(connection)
+
+    def hold(self) -> None:
+        """Write nothing before `flush` is called, by whoever has much to offer now."""
+        self._is_held = True
+
+    def flush(self) -> None:
+        self._is_held = False
+        connections, self._waiting = self._waiting, []
+        for connection in connections:
+            try:
+                connection.flush()
+            except Exception:  # one that cannot be written to must not harm the others
+                logger.exception("writing failed")
+                connection.gone()
+                connection.close(CloseCode.INTERNAL_ERROR)
+
+
+class Outgoing:
+    """
+    Frames for one client, in order, and the newest of each kind of which only that counts.
+
+    Attributes:
+        closing: Code and reason once it is to be closed, by us or by the client.
+    """
+
+    __slots__ = (
+        "_max_bytes",
+        "_max_messages",
+        "_newest",
+        "_newest_bytes",
+        "_outbox",
+        "_patience",
+        "_stuck",
+        "_waiting",
+        "_waiting_bytes",
+        "_write",
+        "_writer",
+        "_written",
+        "closing",
+    )
+
+    def __init__(self, outbox: Outbox, settings: Settings) -> None:
+        self.closing: tuple[int, str] | None = None
+        self._outbox = outbox
+        self._max_messages, self._max_bytes = settings.max_queued_messages, settings.max_queued_bytes
+        self._patience = settings.ping_timeout
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._newest: dict[str, bytes] = {}
+        self._newest_bytes = 0
+        self._writer: Write | None = None
+        self._write: Write | None = None  # None before it begins, and while the client is not ready for more
+        self._written: asyncio.Event | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def close(self, code: int, reason: str = "") -> None:
+        raise NotImplementedError
+
+    # Offering
+
+    def offer(self, frame: bytes) -> None:
+        """
+        Queue a frame. A client that is too slow for what is sent to it is closed (4000).
+
+        What waited before counts, so that one large frame alone makes no client slow.
+        """
+        if self.closing is not None:
+            return
+        waiting = self._waiting
+        if not waiting:
+            self._outbox.add(self)
+        elif len(waiting) >= self._max_messages or self._waiting_bytes > self._max_bytes:
+            self.flush()
+            waiting = self._waiting
+            if waiting:
+                self._forget()
+                self.close(CloseCode.SLOW_CONSUMER, "too slow to read what is sent")
+                return
+        waiting.append(frame)
+        self._waiting_bytes += len(frame)
+
+    def offer_whatever_waits(self, frame: bytes) -> None:
+        """Queue a frame that is not held against the client, since it is not more than it has asked for."""
+        if self.closing is None:
+            if not self._waiting:
+                self._outbox.add(self)
+            self._waiting.append(frame)
+            self._waiting_bytes += len(frame)
+
+    def offer_newest(self, of: str, frame: bytes) -> None:
+        """
+        Queue a frame of which only the newest *of* its kind counts. It goes when nothing else waits. Of more kinds
+        than may wait the oldest is dropped: nobody is promised any of them.
+        """
+        if self.closing is None:
+            self._newest_bytes += len(frame) - len(self._newest.get(of, b""))
+            self._newest[of] = frame
+            while self._newest_bytes > self._max_bytes:
+                self._forget_newest(next(iter(self._newest)))
+            self._outbox.add(self)
+
+    def drop_newest(self, of: str | None = None) -> None:
+        """Drop what waits *of* this kind, or of all, since what is offered next is newer."""
+        for name in tuple(self._newest) if of is None else (of,):
+            self._forget_newest(name)
+
+    def _forget_newest(self, of: str) -> None:
+        self._newest_bytes -= len(self._newest.pop(of, b""))
+
+    @property
+    def has_room(self) -> bool:
+        """
+        Whether what waits is written now, or is less than half of what may: to be sent to as others are, it must not be
+        nearly full.
+        """
+        if self._write is not None:
+            return True
+        return 2 * len(self._waiting) <= self._max_messages and 2 * self._waiting_bytes <= self._max_bytes
+
+    async def wait_written(self) -> None:
+        """Wait until nothing waits to be written, or it is closing."""
+        while self._waiting and self.closing is None:
+            await self._wait()
+
+    async def drained(self) -> None:
+        """Wait until all is written, or the client has gone."""
+        while self._writer is not None and (self._waiting or self._write is None):
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._written is None:
+            self._written = asyncio.Event()
+        await self._written.wait()
+
+    # Writing
+
+    def begin(self, writer: Write) -> None:
+        """From now on write with *writer*, which takes frames in order and keeps the list."""
+        self._writer = self._write = writer
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, if the client is ready for it."""
+        if (write := self._write) is None:
+            return
+        if waiting := self._waiting:
+            self._waiting, self._waiting_bytes = [], 0
+            write(waiting)
+            self._wake()
+        if self._newest and self._write is not None:
+            newest = list(self._newest.values())
+            self.drop_newest()
+            self._write(newest)
+
+    def pause(self) -> None:
+        """The client is not ready for more: what is offered waits. If it stays so, the client is closed."""
+        self._write = None
+        self._end_patience()
+        self._stuck = asyncio.get_running_loop().call_later(self._patience, self._be_stuck)
+
+    def resume(self) -> None:
+        """The client is ready for more."""
+        self._end_patience()
+        self._write = self._writer
+        self.flush()
+        self._wake()
+
+    def gone(self) -> None:
+        """The client has gone: nothing is written any more."""
+        self._writer = self._write = None
+        self._end_patience()
+        self._forget()
+
+    def _be_stuck(self) -> None:
+        self.close(CloseCode.SLOW_CONSUMER, "nothing is read")
+
+    def _end_patience(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _forget(self) -> None:
+        self._waiting, self._waiting_bytes = [], 0
+        self.drop_newest()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._written is not None:
+            self._written.set()
+            self._written = None

@@ -1,0 +1,227 @@
+"""
+uvicorn's WebSocket protocol, with limits of our own and a way to write past ASGI: all that we know of its insides.
+
+    uvicorn main:app --ws qrsocket.server.protocol:WebSocketProtocol
+
+What is sent to a thousand clients is framed once, and ASGI would frame it for each. So the protocol lends its transport
+to the connection that it serves, by an extension in the ASGI scope. Under uvicorn's own class it is found as well, and
+becomes one of these; what comes before the first byte of a message is uvicorn's then.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.websockets import WebSocket
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from qrsocket.server.framing import close_frame
+from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
+from qrsocket.server.outgoing import Outgoing
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = "qrsocket"
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    # Attributes of the class, since an object of uvicorn's own may become one of these.
+    _outgoing: Outgoing | None = None
+    _frames: TokenBucket | None = None
+    _most_unread = 0
+
+    # What a connection of ours asks for
+
+    def limit(self, settings: Settings) -> None:
+        """
+        Set the limits of *settings*, before it is accepted.
+
+        uvicorn's are for the whole process and set by its command line: 16 MiB a message, compression on (which costs
+        35 KiB a connection), a ping every 20 s, and any number of pings and empty fragments.
+        """
+        self.ping_interval, self.ping_timeout = settings.ping_interval, settings.ping_timeout
+        self.conn.max_message_size = settings.max_message_in_bytes
+        if not settings.compression:
+            self.conn.extensions = []
+            self.response.headers.pop("Sec-WebSocket-Extensions", None)
+        rate, burst = FRAMES_PER_MESSAGE * settings.rate, FRAMES_PER_MESSAGE * settings.rate_burst
+        self._frames = TokenBucket(rate, int(burst), time.monotonic())
+        self._most_unread = settings.max_queued_bytes
+        _end_when_nothing_is_acknowledged(self.transport, settings.ping_interval + settings.ping_timeout)
+
+    def lend(self, outgoing: Outgoing) -> bool:
+        """Have *outgoing* write to the transport, once it is accepted. Returns False if frames are compressed."""
+        if self.conn.extensions or self.transport.is_closing():
+            return False
+        self._outgoing = outgoing
+        outgoing.begin(self.transport.writelines)
+        return True
+
+    def cut(self, code: int, reason: str) -> None:
+        """Close behind what the transport holds, and without what still waits."""
+        if not self.transport.is_closing():
+            self.transport.write(close_frame(code, reason))
+            self.transport.close()
+
+    def abort_what_is_not_read(self) -> None:
+        """
+        End it soon, whoever has closed it: a transport waits for its last byte to be read, and uvicorn for the
+        transport, without end.
+        """
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(CLOSE_TIMEOUT, _abort_if_unread, self.transport)
+
+    def mark_answered(self) -> None:
+        """A handshake was answered by an HTTP response; uvicorn 0.54 logs an error for each one."""
+        self.handshake_complete = True
+
+    # What uvicorn and the transport tell
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        self._extensions[EXTENSION] = {"protocol": self}
+
+    async def send(self, message: Any) -> None:
+        if self._outgoing is not None:
+            self._outgoing.flush()  # what was offered before goes first
+        await super().send(message)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._outgoing is not None:
+            self._outgoing.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._outgoing is not None:
+            self._outgoing.resume()
+
+    def handle_text(self, event: Any) -> None:
+        if self._is_within_rate():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Any) -> None:
+        if self._is_within_rate():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Any) -> None:
+        if self._is_within_rate():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self._is_within_rate():
+            super().handle_ping()
+
+    def handle_pong(self, event: Any) -> None:
+        if self._is_within_rate():
+            super().handle_pong(event)
+
+    def handle_close(self, event: Any) -> None:
+        self._end_lending()
+        super().handle_close(event)
+        self.abort_what_is_not_read()
+
+    def handle_parser_exception(self) -> None:
+        self._end_lending()
+        super().handle_parser_exception()
+        self.abort_what_is_not_read()
+
+    def keepalive_timeout(self) -> None:
+        self._end_lending()
+        super().keepalive_timeout()
+        _abort_if_unread(self.transport)
+
+    def shutdown(self) -> None:
+        if self._outgoing is not None:
+            self._outgoing.flush()
+        self._end_lending()
+        super().shutdown()
+        self.abort_what_is_not_read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_lending()
+        super().connection_lost(exc)
+        self._extensions.clear()  # they lead back here, and the collector of garbage need not find that
+
+    @property
+    def _extensions(self) -> dict[str, Any]:
+        scope: Any = getattr(self, "scope", {})  # there is none if the handshake was refused
+        extensions: dict[str, Any] = scope.setdefault("extensions", {})
+        return extensions
+
+    def _end_lending(self) -> None:
+        if self._outgoing is not None:
+            self._outgoing.gone()
+            self._outgoing = None
+
+    def _is_within_rate(self) -> bool:
+        """
+        Whether a frame is taken. A client that floods with frames which are no messages, pings or empty fragments, or
+        leaves their answers unread, is cut off.
+        """
+        if self._frames is None:
+            return True
+        if self.transport.is_closing():
+            return False
+        if self._frames.take(time.monotonic()) and self.transport.get_write_buffer_size() <= self._most_unread:
+            return True
+        logger.warning("flood of frames: connection aborted")
+        self.transport.abort()
+        return False
+
+
+def protocol_of(websocket: WebSocket) -> WebSocketProtocol | None:
+    """
+    Return what serves *websocket*; call it in the task that the server has made. None with another server, or another
+    of uvicorn's protocols.
+    """
+    lent: dict[str, Any] = websocket.scope.get("extensions", {}).get(EXTENSION, {})
+    owner = lent.get("protocol") or _owner_of(websocket)
+    if type(owner) is WebSocketsSansIOProtocol:
+        owner.__class__ = WebSocketProtocol
+    return owner if isinstance(owner, WebSocketProtocol) else None
+
+
+def what_is_lost() -> str | None:
+    """Return what this server does not give us, and what to do about it; call it in the lifespan's task."""
+    config = getattr(_runner(), "config", None)
+    chosen = getattr(config, "ws_protocol_class", None)
+    if isinstance(chosen, type) and issubclass(chosen, WebSocketProtocol):
+        return None
+    if chosen is WebSocketsSansIOProtocol:
+        lost = "uvicorn's own WebSocket class serves: nothing is limited before a WebSocket is accepted"
+    else:
+        lost = "this server lends no transport: each message costs several times as much, and limits are the server's"
+    return f"{lost}. Start it with `qrsocket serve`, or `uvicorn --ws {WebSocketProtocol.__module__}:WebSocketProtocol`"
+
+
+def _owner_of(websocket: WebSocket) -> object:
+    receive = websocket._receive  # noqa: SLF001 - ASGI hands out nothing else that leads to the transport
+    owner = getattr(receive, "__self__", None)
+    if isinstance(owner, WebSocketsSansIOProtocol):
+        return owner
+    return _runner()  # a middleware has wrapped it, as tracers do
+
+
+def _runner() -> object:
+    """Return whose method this task runs: of the server's tasks, the protocol or the lifespan."""
+    task = asyncio.current_task()
+    frame = getattr(task and task.get_coro(), "cr_frame", None)
+    return frame and frame.f_locals.get("self")
+
+
+def _end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel end a connection whose other side acknowledges nothing: pings are behind what waits there."""
+    option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), transport.get_extra_info("socket")
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # it has closed already
+            sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+
+
+def _abort_if_unread(transport: asyncio.Transport) -> None:
+    if transport.get_write_buffer_size():  # otherwise it has closed, and asyncio's fails when it is aborted then
+        transport.abort()

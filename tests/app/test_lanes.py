@@ -1,0 +1,212 @@
+"""The ways from a connection to its client: past ASGI, where the server lends its transport, and by ASGI elsewhere."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, WebSocket
+from websockets.asyncio.client import ClientConnection, connect
+
+from qrsocket import socket
+from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.server import SocketRouter
+from qrsocket.server.protocol import WebSocketProtocol
+from qrsocket.server.runtime import Node, running_node
+from tests.app.certificate import make_certificate
+from tests.clients import PATIENCE
+from tests.conftest import Configure, until
+
+# Of the class "another one", which uvicorn has not removed yet.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::uvicorn.config.UvicornDeprecationWarning"
+)
+
+OURS = WebSocketProtocol
+LANES: dict[str, dict[str, Any]] = {
+    "ours": {"ws": OURS},
+    "uvicorn's own, which becomes ours": {"ws": "websockets-sansio"},
+    "another one": {"ws": "websockets"},
+    "ours, without uvloop": {"ws": OURS, "loop": "asyncio"},
+}
+
+
+def app_with(router: SocketRouter) -> FastAPI:
+    app = FastAPI()
+    app.include_router(router)
+    return app
+
+
+def talking() -> SocketRouter:
+    """Answers `{"all": n}` with n messages, of all kinds."""
+    router = SocketRouter("/socket")
+
+    @router.on_connect
+    def on_connect() -> str:
+        return "ada"
+
+    @router.on_message
+    async def on_message(data: dict[str, int]) -> None:
+        for number in range(data["all"]):
+            match number % 3:
+                case 0:
+                    await socket.reply({"n": number})
+                case 1:
+                    await socket.reply(f'{{"n":{number}}}')
+                case 2:
+                    await socket.reply(b"%d" % number)
+
+    return router
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, **options: Any) -> AsyncIterator[str]:
+    """Serve *app* by uvicorn, with these options."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, **options)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        await server.shutdown()
+
+
+def node_of(app: FastAPI) -> Node:
+    node = running_node(app)
+    assert node is not None
+    return node
+
+
+async def received(client: ClientConnection, number: int) -> list[str | bytes]:
+    async with asyncio.timeout(PATIENCE):
+        return [await client.recv() for _ in range(number)]
+
+
+@pytest.mark.parametrize("compression", [False, True], ids=["plain", "compressed"])
+@pytest.mark.parametrize("name", LANES)
+async def test_everything_in_order(
+    redis_server: EmbeddedRedis, configure: Configure, name: str, compression: bool
+) -> None:
+    """
+    Whatever serves, what is sent arrives in order, also when much comes at once, and then the close.
+    """
+    configure(compression=compression)
+    app = app_with(talking())
+    async with serving(app, **LANES[name]) as address, connect(f"ws://{address}/socket") as client:
+        await client.send('{"all": 300}')
+        answers = await received(client, 300)
+        large = "x" * 200_000
+        sending = [asyncio.ensure_future(socket.to("ada").send({"n": number, "s": large})) for number in range(20)]
+        await asyncio.gather(*sending)
+        sizes = [len(text) for text in await received(client, 20)]
+        await socket.to("ada").close(4101, "bye")
+        await client.wait_closed()
+
+    assert [b"%d" % number if number % 3 == 2 else f'{{"n":{number}}}' for number in range(300)] == answers
+    assert [200_000] * 20 == [size // 10_000 * 10_000 for size in sizes]
+    assert (4101, "bye") == (client.close_code, client.close_reason)
+    assert compression == bool(client.protocol.extensions) or name == "another one"
+
+
+@pytest.mark.parametrize("name", LANES)
+async def test_what_is_lost_is_said(redis_server: EmbeddedRedis, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """
+    `/ready` and one line at start say what a server does not give us, and how to have it.
+    """
+    app = app_with(talking())
+    async with serving(app, **LANES[name]) as address, httpx.AsyncClient() as http:
+        ready = (await http.get(f"http://{address}/socket/ready")).json()
+        async with connect(f"ws://{address}/socket"):
+            (connection,) = node_of(app).hub.connections
+            await until(lambda: connection._writer is not None)
+            lent = connection._asgi_writer is None
+
+    lines = [record.getMessage() for record in caplog.records if "qrsocket serve" in record.getMessage()]
+    is_ours = LANES[name]["ws"] is OURS
+    assert ([] if is_ours else lines) == [ready[key] for key in ready if key == "lost"]
+    assert (0 if is_ours else 1) == len(lines)
+    assert (name != "another one") == lent
+
+
+async def test_tls(redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    """
+    Past ASGI is not past TLS.
+    """
+    key, certificate = make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    app = app_with(talking())
+    async with (
+        serving(app, ws=OURS, ssl_keyfile=str(key), ssl_certfile=str(certificate)) as address,
+        connect(f"wss://localhost:{address.rpartition(':')[2]}/socket", ssl=trusting) as client,
+    ):
+        await client.send('{"all": 30}')
+        answers = await received(client, 30)
+        for number in range(20):
+            await socket.to("ada").send("x" * 100_000 + str(number))
+        texts = await received(client, 20)
+
+    assert 30 == len(answers)
+    assert [str(number) for number in range(20)] == [str(text)[100_000:] for text in texts]
+
+
+async def test_a_client_that_takes_long(redis_server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    What a client does not take waits, in order; the transport is given no more once it is full.
+    """
+    configure(max_queued_messages=1_000, max_queued_bytes=2**30, ping_timeout=PATIENCE)
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address, connect(f"ws://{address}/socket", max_queue=1) as client:
+        (connection,) = node_of(app).hub.connections
+        number = 0
+        while len(connection._waiting) < 5:
+            await socket.to("ada").send(f"{number:05}" + "x" * 100_000)
+            number += 1
+        held = connection._protocol.transport.get_write_buffer_size()  # type: ignore[union-attr]
+        texts = [str(text)[:5] for text in await received(client, number)]
+
+    assert [f"{one:05}" for one in range(number)] == texts
+    assert held < 1_000_000
+
+
+async def test_other_websockets_are_left_alone(redis_server: EmbeddedRedis) -> None:
+    """
+    A WebSocket of the application that is not ours keeps uvicorn's limits, and its own way to write.
+    """
+    app = app_with(talking())
+
+    @app.websocket("/other")
+    async def other(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(len(await websocket.receive_text())))
+
+    async with serving(app, ws=OURS) as address, connect(f"ws://{address}/other") as client:
+        await client.send("x" * 10_000_000)
+        (answer,) = await received(client, 1)
+
+    assert "10000000" == answer
+
+
+async def test_the_server_stops(redis_server: EmbeddedRedis) -> None:
+    """
+    What was sent before the server stops is written before its close frame.
+    """
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address:
+        client = await connect(f"ws://{address}/socket")
+        (connection,) = node_of(app).hub.connections
+        await until(lambda: connection._writer is not None)
+        for number in range(10):
+            connection.tell_error(str(number), None)
+    texts = await received(client, 10)
+    async with asyncio.timeout(PATIENCE):
+        await client.wait_closed()
+
+    assert [f'{{"error":"{number}"}}' for number in range(10)] == texts
+    assert client.close_code in (1001, 1012)
