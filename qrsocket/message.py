@@ -41,8 +41,10 @@ class Kind(StrEnum):
     PROBE = "p"
 
 
-# By its letter: to look a kind up in the enumeration takes ten times as long.
+# By its letter: to look a kind up in the enumeration takes ten times as long. Its hash is a call of Python, too: where
+# every message comes by, kinds are compared by identity.
 KINDS = {kind.value: kind for kind in Kind}
+JSON, TEXT, BINARY = Kind.JSON, Kind.TEXT, Kind.BINARY
 # What connections are to do: not shown to their clients.
 ORDERS = frozenset((Kind.CLOSE, Kind.JOIN, Kind.LEAVE))
 

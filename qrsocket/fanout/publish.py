@@ -67,11 +67,21 @@ class Frame:
             ValueError: *data* is not a frame.
         """
         head, _, payload = data.partition(b"\n")
-        kind, number, epoch, message_id, options, *rest = head.decode().split("\t")
-        offsets = [None if word == "-" else int(word) for word in rest[1::2]]
-        recipients = tuple(zip(rest[::2], offsets, strict=True))
-        message = Message(KINDS.get(kind) or Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
+        words = head.decode().split("\t")
+        if len(words) == 7:  # most are for one stream
+            kind, number, epoch, message_id, options, stream, offset = words
+            recipients: tuple[tuple[Stream, int | None], ...] = ((stream, _offset(offset)),)
+        else:
+            kind, number, epoch, message_id, options, *rest = words
+            recipients = tuple(zip(rest[::2], map(_offset, rest[1::2]), strict=True))
+        if kind not in KINDS:
+            raise ValueError(f"no kind of frame: {kind}")
+        message = Message(KINDS[kind], payload, Options.of_words(options) if options else NO_OPTIONS)
         return Frame(int(number), epoch, message_id, recipients, message)
+
+
+def _offset(word: str) -> int | None:
+    return None if word == "-" else int(word)
 
 
 def publish(

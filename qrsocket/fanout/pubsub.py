@@ -27,12 +27,17 @@ class PubSubProtocol(asyncio.Protocol):
         lost: Fails when the connection is lost, or what comes cannot be read.
     """
 
-    def __init__(self, channels: int, on_read: OnRead) -> None:
+    def __init__(self, channels: int, on_read: OnRead, on_open: Callable[[], None]) -> None:
+        """
+        Args:
+            channels: How many are subscribed to.
+            on_open: Called when all are, before what is published is read.
+        """
         self._loop = loop = asyncio.get_running_loop()
         self.heard_at = loop.time()
         self.subscribed: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
-        self._awaited, self._on_read = channels, on_read
+        self._awaited, self._on_read, self._on_open = channels, on_read, on_open
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_refusal)
 
     def data_received(self, data: bytes) -> None:
@@ -63,6 +68,7 @@ class PubSubProtocol(asyncio.Protocol):
         self._awaited -= reply[0] == b"subscribe"
         if not self._awaited and not self.subscribed.done():
             self.subscribed.set_result(None)
+            self._on_open()
 
     def _lose(self, error: Exception) -> None:
         for future in (self.subscribed, self.lost):

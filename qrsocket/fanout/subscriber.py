@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -64,17 +65,19 @@ class Subscriber:
                     # place of another begins a new epoch.
                     await connection.send_command(*tops(keys, ()).words_with_source)
                     await connection.read_response()
-                protocol = PubSubProtocol(len(self._channels), on_read)
+                protocol = PubSubProtocol(len(self._channels), on_read, partial(self._be_open, on_open))
                 transport = clients.transport_of(connection)
                 transport.set_protocol(protocol)
                 transport.writelines(connection.pack_command("SUBSCRIBE", *self._channels))
                 await protocol.subscribed
-            self.is_open.set()
-            self._trouble.over("subscription")
-            on_open()
             await self._wait_lost(protocol)
         finally:
             await connection.disconnect(nowait=True)
+
+    def _be_open(self, on_open: Callable[[], None]) -> None:
+        self.is_open.set()
+        self._trouble.over("subscription")
+        on_open()
 
     async def _wait_lost(self, protocol: PubSubProtocol) -> None:
         """Wait until the connection is lost, or was silent for too long, and raise that."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import ORDERS, Kind, Message
+from qrsocket.message import BINARY, JSON, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
 from qrsocket.server.offering import give_order, offer, offer_uncounted
@@ -132,19 +132,30 @@ class Hub:
 
     def deliver(self, frame: Frame) -> None:
         """Offer what is in a frame to every subscription of its recipients."""
-        message, epoch = frame.message, frame.epoch
-        is_state = message.kind in STATES
+        message, epoch, feeds = frame.message, frame.epoch, self._feeds
+        kind = message.kind
+        is_message = kind is JSON or kind is TEXT or kind is BINARY
+        is_state = not is_message and kind in STATES
         for stream, offset in frame.recipients:
             if is_state and offset is not None:
                 self.states.deliver(stream, Position(epoch, offset), frame)
-            elif feed := self._feeds.get(stream):
-                if offset is None:
-                    offer_uncounted(feed.begun, stream, message, frame.message_id)
-                elif feed.offset + 1 == offset and feed.epoch == epoch:
-                    feed.offset = offset
-                    self._offer(feed, stream, offset, message)
-                else:  # some are missing, or it is an old one, which was read from the stream meanwhile
-                    self._heard(feed, Position(epoch, offset))
+                continue
+            feed = feeds.get(stream)
+            if feed is None:
+                continue
+            if offset is None:
+                offer_uncounted(feed.begun, stream, message, frame.message_id)
+            elif feed.offset + 1 != offset or feed.epoch != epoch:
+                # Some are missing, or it is an old one, which was read from the stream meanwhile.
+                self._heard(feed, Position(epoch, offset))
+            else:
+                feed.offset = offset
+                # Copied: offering may close a connection, and its end removes its subscriptions.
+                live = tuple(feed.live.values())
+                if is_message:
+                    offer(live, stream, offset, message)
+                else:
+                    self._give(feed, live, message)
 
     def heard(self, stream: Stream, position: Position) -> None:
         """Learn that there is a message, or a change, at *position*. Those who have not had it are behind."""
@@ -200,15 +211,10 @@ class Hub:
         is_known = feed is not None and feed.behind.get(connection.id) is subscription
         return is_known and connection.closing is None and subscription.position is not None
 
-    def _offer(self, feed: Feed, stream: Stream, offset: int, message: Message) -> None:
-        # Copied: offering may close a connection, and its end removes its subscriptions.
-        live = tuple(feed.live.values())
-        if message.kind not in ORDERS:
-            offer(live, stream, offset, message)
-            return
-        give_order(live, message)
-        if message.kind is not Kind.JOIN:
-            self._obey_at_once(feed, message)
+    def _give(self, feed: Feed, live: tuple[Subscription, ...], order: Message) -> None:
+        give_order(live, order)
+        if order.kind is not Kind.JOIN:
+            self._obey_at_once(feed, order)
 
     def _obey_at_once(self, feed: Feed, order: Message) -> None:
         """

@@ -11,6 +11,8 @@ from qrsocket.server.outgoing import Outbox
 
 logger = logging.getLogger(__name__)
 
+PROBE, HEARTBEAT = Kind.PROBE, Kind.HEARTBEAT
+
 
 class Relay:
     """Delivers what is published to this node, and notices when something is missing."""
@@ -23,14 +25,14 @@ class Relay:
             on_doubt: Called when a frame may have been lost; must not block.
         """
         self._hub, self._outbox, self._on_probe, self._on_doubt = hub, outbox, on_probe, on_doubt
-        self._last: dict[bytes, int] = {}  # number of the last frame, by channel; none since it was opened
+        self._next: dict[bytes, int] = {}  # number of the next frame, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
         """Deliver without end."""
         await subscriber.run(self._on_read, self._on_open)
 
     def _on_open(self) -> None:
-        self._last.clear()
+        self._next.clear()
         self._on_doubt()  # what was published while it was not open did not come
 
     def _on_read(self, frames: list[tuple[bytes, bytes]]) -> None:
@@ -44,21 +46,17 @@ class Relay:
     def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
             frame = Frame.parse(data)
-            if frame.message.kind is Kind.PROBE:
+            kind = frame.message.kind
+            if kind is PROBE:
                 self._on_probe(frame.message_id)
                 return
-            self._count(channel, frame)
+            expected = self._next.get(channel)
+            self._next[channel] = frame.number + 1
+            # A heartbeat has the number of the last frame.
+            if expected is not None and frame.number + (kind is HEARTBEAT) != expected:
+                logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
+                self._on_doubt()
             self._hub.deliver(frame)
         except Exception:
             # One frame that we cannot read, from a newer version say, must not make every socket deaf.
             logger.exception("frame dropped", extra={"size_bytes": len(data)})
-
-    def _count(self, channel: bytes, frame: Frame) -> None:
-        last = self._last.get(channel)
-        self._last[channel] = frame.number
-        if last is None:
-            return
-        expected = last + (frame.message.kind is not Kind.HEARTBEAT)
-        if frame.number != expected:
-            logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
-            self._on_doubt()

@@ -19,8 +19,10 @@ from pydantic_core import to_json
 
 from qrsocket.errors import InvalidJson, SocketError
 from qrsocket.headers import read_header, write_header
-from qrsocket.message import MAX_JSON_DEPTH, Kind, Message, decode_json
-from qrsocket.server.framing import BINARY, TEXT, framed
+from qrsocket.message import BINARY, JSON, MAX_JSON_DEPTH, Kind, Message, decode_json
+from qrsocket.server.framing import BINARY as OPCODE_BINARY
+from qrsocket.server.framing import TEXT as OPCODE_TEXT
+from qrsocket.server.framing import framed
 
 VERSION_1 = "qrsocket.v1"
 MAX_REQUEST_ID = 64
@@ -107,12 +109,13 @@ class Version1:
     subprotocol: str | None = VERSION_1
 
     def message(self, message: Message, offset: int | None, topic: str | None) -> bytes:
-        name = NAMES.get(message.kind)
+        kind = message.kind
+        if kind is JSON and topic is None and offset is not None:  # most are so
+            return framed(OPCODE_TEXT, b"%d\n%b" % (offset, message.payload))
+        name = NAMES.get(kind)
         if name is not None:
-            return _frame(Kind.TEXT, name + message.payload)
+            return _frame(kind, name + message.payload)
         first = "-" if offset is None else str(offset)
-        if topic is None and message.kind is not Kind.TEXT and not message.options.latest:
-            return _frame(message.kind, b"%b\n%b" % (first.encode(), message.payload))  # most are so
         return self._framed(first, {"t": topic or "", "k": message.options.latest}, message)
 
     def reply(self, message: Message, request: str | None) -> bytes:
@@ -207,4 +210,4 @@ def _value(value: object) -> bytes:
 
 
 def _frame(kind: Kind, payload: bytes) -> bytes:
-    return framed(BINARY if kind is Kind.BINARY else TEXT, payload)
+    return framed(OPCODE_BINARY if kind is BINARY else OPCODE_TEXT, payload)
