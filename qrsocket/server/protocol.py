@@ -12,8 +12,9 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -21,11 +22,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from qrsocket.server.framing import close_frame
 from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
 from qrsocket.server.outgoing import Outgoing
+from qrsocket.server.small import Gate, Line
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = "qrsocket"
+
+Serve: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -33,6 +37,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _outgoing: Outgoing | None = None
     _frames: TokenBucket | None = None
     _most_unread = 0
+    _serve: Serve | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue, self.writable = cast(Any, Line()), cast(Any, Gate())
+        self.writable.set()
 
     # What a connection of ours asks for
 
@@ -57,6 +67,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Have *outgoing* write to the transport, once it is accepted. Returns False if frames are compressed."""
         if self.conn.extensions or self.transport.is_closing():
             return False
+        self._forget_handshake()
         self._outgoing = outgoing
         outgoing.begin(self.transport.writelines)
         return True
@@ -79,9 +90,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """A handshake was answered by an HTTP response; uvicorn 0.54 logs an error for each one."""
         self.handshake_complete = True
 
+    @property
+    def application(self) -> object:
+        """The application that uvicorn was given; None if something of others is around it, or cannot be known."""
+        application: Any = getattr(self, "_application", None)
+        while type(application).__module__.startswith("uvicorn."):
+            application = getattr(application, "app", None)
+        return application
+
+    def outlive(self, serve: Serve) -> bool:
+        """Have *serve* run once the application has returned, in its task. Returns False if that cannot be."""
+        if not hasattr(self, "_application"):
+            return False
+        self._serve = serve
+        return True
+
     # What uvicorn and the transport tell
 
     def handle_connect(self, event: Any) -> None:
+        self._application, self.app = self.app, self._run
         super().handle_connect(event)
         self._extensions[EXTENSION] = {"protocol": self}
 
@@ -145,13 +172,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_lending()
         super().connection_lost(exc)
-        self._extensions.clear()  # they lead back here, and the collector of garbage need not find that
+        self._extensions.clear()  # what leads back here the collector of garbage need not find
+        self.app = cast(Any, None)
+
+    async def _run(self, *asgi: Any) -> None:
+        await cast(Any, self._application)(*asgi)
+        if (serve := self._serve) is not None:
+            self._serve = None
+            await serve()
 
     @property
     def _extensions(self) -> dict[str, Any]:
         scope: Any = getattr(self, "scope", {})  # there is none if the handshake was refused
         extensions: dict[str, Any] = scope.setdefault("extensions", {})
         return extensions
+
+    def _forget_handshake(self) -> None:
+        """Let go of what nobody needs once it is accepted: the scope has the headers as well."""
+        self.request.headers.clear()  # the parser holds the request
+        self.request = self.response = cast(Any, None)
 
     def _end_lending(self) -> None:
         if self._outgoing is not None:

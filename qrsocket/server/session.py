@@ -14,6 +14,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -29,6 +30,7 @@ from qrsocket.server.handshake import Subprotocols, refuse, shake_hands
 from qrsocket.server.hello import Hello, read_hello
 from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
+from qrsocket.server.layers import serve_outside
 from qrsocket.server.parsing import ClientGone
 from qrsocket.server.protocol import protocol_of
 from qrsocket.server.runtime import Node
@@ -39,39 +41,61 @@ from qrsocket.users import User
 logger = logging.getLogger(__name__)
 
 
+class Welcome(NamedTuple):
+    """
+    What the handshake has said.
+
+    Attributes:
+        topics: To be joined from the start.
+        closing: Code and reason, if it is accepted only to be closed: a browser sees no code otherwise.
+    """
+
+    user: User | None
+    offered: Subprotocols
+    topics: list[str]
+    closing: tuple[CloseCode, str] | None
+
+
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     """Serve one connection until it is closed."""
     is_full = node.is_full
     node.sessions += 1
     try:
-        await _serve(websocket, handlers, node, is_full=is_full)
+        welcome = await _welcome(websocket, handlers, node, is_full=is_full)
+    except BaseException as error:
+        node.sessions -= 1
+        if not isinstance(error, Exception):
+            raise
+        await refuse(websocket, error)
+    else:
+        await serve_outside(websocket, partial(_serve, websocket, handlers, node, welcome))
+
+
+async def _welcome(websocket: WebSocket, handlers: Handlers, node: Node, *, is_full: bool) -> Welcome:
+    offered, arrival = Subprotocols(websocket.scope.get("subprotocols", [])), Arrival()
+    if is_full:  # it does not matter who comes
+        return Welcome(None, offered, [], (CloseCode.OVERLOADED, "this node is full"))
+    try:
+        user = await shake_hands(websocket, handlers.on_connect, node.settings, subprotocols=offered, arrival=arrival)
+    except TokenExpired:
+        return Welcome(None, offered, arrival.topics, (CloseCode.TOKEN_EXPIRED, "the token has expired"))
+    return Welcome(user, offered, arrival.topics, None)
+
+
+async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, welcome: Welcome) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            session = Session(websocket, handlers, node, tasks, welcome.offered)
+            try:
+                await session.begin(welcome.user, welcome.topics)
+                if welcome.closing is not None:
+                    session.refuse(*welcome.closing)
+                await session.open()
+                await session.talk()
+            finally:
+                await session.leave()
     finally:
         node.sessions -= 1
-
-
-async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, *, is_full: bool) -> None:
-    offered, arrival = Subprotocols(websocket.scope.get("subprotocols", [])), Arrival()
-    user, closing = None, (CloseCode.OVERLOADED, "this node is full") if is_full else None
-    try:
-        if closing is None:  # otherwise it does not matter who comes
-            user = await shake_hands(
-                websocket, handlers.on_connect, node.settings, subprotocols=offered, arrival=arrival
-            )
-    except TokenExpired:
-        closing = (CloseCode.TOKEN_EXPIRED, "the token has expired")
-    except Exception as error:
-        await refuse(websocket, error)
-        return
-    async with asyncio.TaskGroup() as tasks:
-        session = Session(websocket, handlers, node, tasks, offered)
-        try:
-            await session.begin(user, arrival.topics)
-            if closing is not None:
-                session.refuse(*closing)
-            await session.open()
-            await session.talk()
-        finally:
-            await session.leave()
 
 
 class Session:

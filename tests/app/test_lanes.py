@@ -10,7 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, WebSocket
+from fastapi import Depends, FastAPI, WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 
 from qrsocket import socket
@@ -210,3 +210,98 @@ async def test_the_server_stops(redis_server: EmbeddedRedis) -> None:
 
     assert [f'{{"error":"{number}"}}' for number in range(10)] == texts
     assert client.close_code in (1001, 1012)
+
+
+class Counting:
+    """A middleware that knows how many WebSockets are open, as long as the application serves them."""
+
+    open = 0
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        Counting.open += scope["type"] == "websocket"
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            Counting.open -= scope["type"] == "websocket"
+
+
+def with_middleware(app: FastAPI, _router: SocketRouter) -> Any:
+    app.add_middleware(Counting)
+    return app
+
+
+def with_wrapper(app: FastAPI, _router: SocketRouter) -> Any:
+    return Counting(app)
+
+
+def in_an_application(app: FastAPI, _router: SocketRouter) -> Any:
+    whole = FastAPI(lifespan=lambda _: app.router.lifespan_context(app))
+    whole.add_middleware(Counting)
+    whole.mount("/", app)
+    return whole
+
+
+@pytest.mark.parametrize("put", [with_middleware, with_wrapper, in_an_application], ids=lambda put: put.__name__)
+async def test_whoever_waits_for_the_end(redis_server: EmbeddedRedis, put: Any) -> None:
+    """
+    A middleware, wherever it is, sees a connection for as long as that is open.
+    """
+    router = talking()
+    async with serving(put(app_with(router), router), ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            await client.send('{"all": 3}')
+            await received(client, 3)
+            during = Counting.open
+        await until(lambda: Counting.open == 0)
+
+    assert 1 == during
+
+
+@pytest.mark.parametrize("where", ["router", "include", "application"])
+async def test_a_dependency_that_is_closed_at_the_end(redis_server: EmbeddedRedis, where: str) -> None:
+    """
+    A dependency with a `yield` is closed when the connection is; one without has been asked.
+    """
+    order: list[str] = []
+
+    async def session() -> AsyncIterator[None]:
+        order.append("begin")
+        yield
+        order.append("end")
+
+    needed = {where: [Depends(session)]}
+    router = SocketRouter("/socket", dependencies=needed.get("router"))
+    router.on_message(lambda: order.append("message"))
+    app = FastAPI(dependencies=needed.get("application"))
+    app.include_router(router, dependencies=needed.get("include"))
+    async with serving(app, ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            await client.send("1")
+            await until(lambda: "message" in order)
+        await until(lambda: "end" in order)
+
+    assert ["begin", "message", "end"] == order
+
+
+async def test_outside_of_the_layers(redis_server: EmbeddedRedis) -> None:
+    """
+    Where nobody waits for its end, a connection is served outside of FastAPI's layers, and counted until it has gone.
+    """
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            (connection,) = node_of(app).hub.connections
+            (task,) = (task for task in asyncio.all_tasks() if "run_asgi" in repr(task))
+            depth, coroutine = 0, task.get_coro()
+            while (coroutine := getattr(coroutine, "cr_await", None)) is not None:
+                depth += 1
+            await client.send('{"all": 3}')
+            await received(client, 3)
+            sessions = node_of(app).sessions
+        await until(lambda: node_of(app).sessions == 0)
+
+    assert (1, []) == (sessions, [key for key in connection.websocket.scope if key.endswith("astack")])
+    assert depth < 12

@@ -38,7 +38,7 @@ class Wrapping:
 async def server(
     request: pytest.FixtureRequest, redis_server: EmbeddedRedis, configure: Configure
 ) -> AsyncIterator[Server]:
-    configure(renew_interval=20 * MS, offline_grace=30 * MS, ping_interval=300 * MS, ping_timeout=300 * MS)
+    configure(renew_interval=20 * MS, offline_grace=30 * MS, ping_interval=1_000 * MS, ping_timeout=300 * MS)
     app = FastAPI()
     app.include_router(router_of_named_users())
     if request.param != "uvicorn":
