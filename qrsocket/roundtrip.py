@@ -217,10 +217,12 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
 
 def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
     try:
-        try:
+        if call.script is None:
             return client.execute_command(*words)
+        try:
+            return _run_script(client, words)
         except NoScriptError:
-            return client.execute_command(*call.words_with_source)
+            return _run_script(client, call.words_with_source)
     except NO_PRIMARY:  # the other connections of the pool lead there, too
         client.connection_pool.disconnect(inuse_connections=False)
         raise
@@ -228,10 +230,12 @@ def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, 
 
 async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
     try:
-        try:
+        if call.script is None:
             return await client.execute_command(*words)
+        try:
+            return await _run_script_awaiting(client, words)
         except NoScriptError:
-            return await client.execute_command(*call.words_with_source)
+            return await _run_script_awaiting(client, call.words_with_source)
     except NO_PRIMARY:
         await client.connection_pool.disconnect(inuse_connections=False)
         raise
@@ -240,6 +244,30 @@ async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[W
         if "the handler is closed" in str(error):
             raise ConnectionError("connection lost") from error
         raise
+
+
+def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
+    """
+    Do what `execute_command` does of what a script needs: not its retries, metrics and parsers of answers, which take
+    as long as the rest. A connection that fails half-way closes itself.
+    """
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*words)
+        return connection.read_response()
+    finally:
+        pool.release(connection)
+
+
+async def _run_script_awaiting(client: "redis.asyncio.Redis", words: tuple[Word, ...]) -> Any:
+    pool = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        await connection.send_command(*words)
+        return await connection.read_response()
+    finally:
+        await pool.release(connection)
 
 
 # Of the blocking attempt that runs here. redis-py has one timeout for all calls: see `clients`.
