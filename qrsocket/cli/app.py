@@ -3,9 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from qrsocket.cli import ask
-from qrsocket.cli.failed import Failed
+from qrsocket.cli.failed import failing_in_one_line
 from qrsocket.cli.findings import Severity
+from qrsocket.cli.target import check_target
 from qrsocket.settings import misnamed
 
 app = typer.Typer(
@@ -53,10 +51,10 @@ def dev(
     from qrsocket.cli.dev import Plan
     from qrsocket.cli.dev import dev as run
 
-    with _failing_in_one_line():
-        _check_target(target, "MODULE:APP", "uvicorn", "web")
+    with failing_in_one_line():
+        check_target(target, "MODULE:APP", "uvicorn", "web")
         if celery:
-            _check_target(celery, "--celery", "celery", "celery")
+            check_target(celery, "--celery", "celery", "celery")
         run(Plan(target, celery, host, port, nodes, reload, Path.cwd()), _console())
 
 
@@ -75,7 +73,7 @@ def send(
       qrsocket send alice "see you at noon"
       qrsocket send 42 '[1, 2]' --text
     """
-    with _failing_in_one_line():
+    with failing_in_one_line():
         delivery = ask.send(user, message, as_text=text)
     if delivery:
         connections = _count(delivery.connections, "connection")
@@ -100,7 +98,7 @@ def online(
       qrsocket online alice bob
       qrsocket online --json | jq length
     """
-    with _failing_in_one_line():
+    with failing_in_one_line():
         found = ask.online(users or [])
     if as_json:
         typer.echo(json.dumps(found))
@@ -151,23 +149,6 @@ def settings() -> None:
     print_settings(_console())
     for hint in misnamed(os.environ):
         Console(stderr=True).print(Text(f"qrsocket: {hint}", "yellow"), soft_wrap=True)
-
-
-@contextmanager
-def _failing_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except Failed as error:
-        Console(stderr=True).print(Text(f"qrsocket: {error}", "bold red"), soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
-def _check_target(target: str, name: str, package: str, extra: str) -> None:
-    module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        raise Failed(f"{name} is a module and a name in it, such as api.main:app, not {target!r}")
-    if find_spec(package) is None:
-        raise Failed(f"{package} is not installed: pip install 'qrsocket[{extra}]'")
 
 
 def _console() -> Console:

@@ -1,11 +1,7 @@
 """The map of an application: routes, WebSocket routes, Celery tasks and schedules. Read in a process of its own."""
 
-import importlib
 import json
-import traceback
 from collections.abc import Iterable, Iterator
-from functools import reduce
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -13,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qrsocket.cli.failed import Failed
+from qrsocket.cli.loading import load
 
 # Title of a section -> its rows, each of words.
 Map: TypeAlias = dict[str, list[list[str]]]
@@ -54,13 +51,13 @@ def print_map(console: Console, map: Map) -> None:
 
 def _map(app: str, celery: str) -> Map:
     # Each once: some, as our `/ready`, are there a second time, for OpenAPI.
-    web = list(dict.fromkeys(_routes(getattr(_load(app), "routes", ()))))
+    web = list(dict.fromkeys(_routes(getattr(load(app), "routes", ()))))
     map = {
         "Routes": [row for kind, *row in web if kind == "http"],
         "WebSockets": [row for kind, *row in web if kind == "websocket"],
     }
     if celery:
-        worker = _load(celery)
+        worker = load(celery)
         worker.loader.import_default_modules()  # as a worker does: `include`, autodiscovered tasks
         worker.finalize()
         map["Tasks"] = [[name] for name in sorted(worker.tasks) if not name.startswith("celery.")]
@@ -69,32 +66,6 @@ def _map(app: str, celery: str) -> Map:
             for name, entry in sorted(worker.conf.beat_schedule.items())
         ]
     return map
-
-
-def _load(target: str) -> Any:
-    name, _, attributes = target.partition(":")
-    try:
-        module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            where = f"there is no module {error.name!r} here: run the command in the folder that holds it"
-            raise Failed(f"cannot import {target}: {where}") from None
-        traceback.print_exception(error.with_traceback(_of_application(error.__traceback__)))
-        raise Failed(f"cannot import {target}: {type(error).__name__}: {error}") from None
-    try:
-        return reduce(getattr, attributes.split("."), module)
-    except AttributeError as error:
-        raise Failed(f"cannot import {target}: {error}") from None
-
-
-def _of_application(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out our own frames and those of the import machinery."""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file != __file__ and "importlib" not in file:
-            break
-        trace = trace.tb_next
-    return trace
 
 
 def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str] | tuple[str, str, str, str]]:
