@@ -1,1 +1,1 @@
-"""The example's web side: `uvicorn api.main:app`."""
+"""The example's web side: `qrsocket serve api.main:app`."""

@@ -130,6 +130,12 @@ class Settings(BaseSettings):
         default=5.0, description="Seconds that a user may be gone, for a page reload say, before `on_offline`."
     )
 
+    drain_seconds: Annotated[float, Ge(0), AllowInfNan(False)] = Field(
+        default=10.0,
+        description="Seconds over which `qrsocket serve` closes its clients when it is told to stop, a few at a time. "
+        "What stops it must wait 20 s longer before it kills. 0: all at once, as under plain uvicorn.",
+    )
+
     recovery_messages: Annotated[int, Ge(10), Le(100_000)] = Field(
         default=256,
         description="Newest messages that are kept for each user, for clients that come back and for what a node did "

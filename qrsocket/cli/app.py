@@ -13,6 +13,7 @@ from rich.text import Text
 from qrsocket.cli import ask
 from qrsocket.cli.failed import failing_in_one_line
 from qrsocket.cli.findings import Severity
+from qrsocket.cli.serve import serve
 from qrsocket.cli.target import check_target
 from qrsocket.settings import misnamed
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     # Rich's tracebacks show the values of variables: messages and passwords.
     pretty_exceptions_enable=False,
     help="Push to your users from anywhere in a FastAPI and Celery application.",
-    epilog="Begin with: qrsocket dev MODULE:APP --celery MODULE:APP",
+    epilog="Begin with: qrsocket dev MODULE:APP --celery MODULE:APP. In production: qrsocket serve MODULE:APP",
 )
 STYLES = {Severity.FINE: "green", Severity.WARNING: "yellow", Severity.FAULT: "bold red"}
 
@@ -56,6 +57,9 @@ def dev(
         if celery:
             check_target(celery, "--celery", "celery", "celery")
         run(Plan(target, celery, host, port, nodes, reload, Path.cwd()), _console())
+
+
+app.command()(serve)
 
 
 @app.command()

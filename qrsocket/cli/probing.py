@@ -121,6 +121,6 @@ def _no_nodes() -> Finding:
     return warning(
         "web nodes",
         "Redis knows of none",
-        "start one, with `uvicorn MODULE:APP` or `qrsocket dev MODULE:APP`. If one runs, its QRSOCKET_REDIS_URL, "
-        "QRSOCKET_PREFIX, QRSOCKET_APPLICATION or QRSOCKET_SHARDS differ from those here",
+        "start one, with `qrsocket serve MODULE:APP` or `qrsocket dev MODULE:APP`. If one runs, its "
+        "QRSOCKET_REDIS_URL, QRSOCKET_PREFIX, QRSOCKET_APPLICATION or QRSOCKET_SHARDS differ from those here",
     )

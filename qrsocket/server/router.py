@@ -245,7 +245,7 @@ class SocketRouter(APIRouter):
         if node.lost:
             answer["lost"] = node.lost
         if not node.is_ready:
-            answer["cause"] = node.trouble.cause
+            answer["cause"] = node.cause
         return JSONResponse(answer, 200 if node.is_ready else 503)
 
     async def _client(self, request: Request) -> Response:

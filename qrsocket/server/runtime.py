@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-import random
-import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -19,10 +16,12 @@ from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.publish import answer_probe
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
+from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
-from qrsocket.presence.table import Edge
+from qrsocket.presence.table import Edge, live_nodes
 from qrsocket.roundtrip import Call, arun
 from qrsocket.server import requests
+from qrsocket.server.draining import drain
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
@@ -34,6 +33,7 @@ from qrsocket.server.parsing import Parsing
 from qrsocket.server.protocol import what_is_lost
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
+from qrsocket.server.signals import clients_first
 from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings, get_settings
 from qrsocket.streams import Stream, of_members
@@ -43,12 +43,8 @@ logger = logging.getLogger(__name__)
 
 # Hooks that run when the node stops may end, within this; containers are usually killed after 10 s.
 STOP_TIMEOUT = 3.0
-# What clients are told before they are closed is written within this.
-DRAIN_TIME = 0.05
 # Thousands may join a topic at one time: what each of its members is told of that waits this long after the last word.
 MEMBERS_INTERVAL = 0.25
-# A node takes the clients of one that stops at this rate without a delay that they would notice.
-RETURNING_PER_SECOND = 200
 
 
 class Node:
@@ -62,6 +58,7 @@ class Node:
         trouble: What keeps it from Redis.
         max_connections: It takes so many.
         sessions: How many there are, from the handshake to the close: not all have a place yet.
+        is_draining: It lets its clients go, and takes no new ones.
         parsing: Where large documents of clients are parsed.
         listings: Where lists of jobs are read.
         lost: What the server does not give us; None if all is well.
@@ -79,6 +76,7 @@ class Node:
         )
         self.max_connections = max_connections(settings)
         self.sessions, self.lost = 0, what_is_lost()
+        self.is_draining = False
         self.parsing, self.listings = Parsing(), Listings(settings)
         self._mender = Mender(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
         self._living: asyncio.Task[None] | None = None
@@ -89,7 +87,16 @@ class Node:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a message to one of its connections would arrive now."""
+        """Whether a message to a connection that is opened now would arrive."""
+        return self._is_heard and not self.is_draining
+
+    @property
+    def cause(self) -> str:
+        """Why it is not ready, in words that may be shown to anybody."""
+        return "the node stops" if self.is_draining else self.trouble.cause
+
+    @property
+    def _is_heard(self) -> bool:
         is_subscribed = self._subscriber is not None and self._subscriber.is_open.is_set()
         return is_subscribed and self.keeper.is_live
 
@@ -105,23 +112,22 @@ class Node:
         finally:
             self.hub.close_all(CloseCode.RESTART, "the node stops")
 
-    def drain(self) -> None:
-        """Tell clients that this node is about to stop, and when to come back: not all at once."""
-        connections = self.hub.connections
-        for connection in connections:
-            spread = len(connections) / RETURNING_PER_SECOND
-            connection.tell("draining", retry_after=round(random.uniform(0, spread), 2))  # noqa: S311 - spreads the load
+    def let_clients_go(self, seconds: float, then: Callable[[], None]) -> None:
+        """Take no new clients, close those that are here over *seconds*, and then call *then*."""
+        self.is_draining = self.keeper.is_stopping = True
+        if self.start(self._drain(seconds, then), "drain") is None:
+            then()
 
     async def stop(self) -> None:
         """Leave, once the hooks that run here have ended: another node would run them again."""
-        was_ready = self.is_ready
+        was_heard = self._is_heard
         self.keeper.is_stopping = True
         if self._telling:
             await asyncio.wait(self._telling, timeout=min(self.settings.hook_timeout, STOP_TIMEOUT))
         if self._living is not None:
             self._living.cancel()
             await asyncio.wait({self._living})
-        if was_ready:
+        if was_heard:
             try:
                 await self.keeper.leave()
             except Unavailable:
@@ -158,6 +164,23 @@ class Node:
             self._have_members_changed.clear()
             self.hub.states.tell_members()
             await asyncio.sleep(MEMBERS_INTERVAL)
+
+    async def _drain(self, seconds: float, then: Callable[[], None]) -> None:
+        try:
+            if seconds and await self._is_alone():
+                seconds = 0  # nobody could take them: the sooner it is back, the better
+            logger.info("draining: %d connections over %g s", len(self.hub), seconds)
+            await drain(self.hub, seconds, self.settings.offline_grace)
+        finally:
+            then()
+
+    async def _is_alone(self) -> bool:
+        """Whether there is no other node, as far as that can be known."""
+        try:
+            nodes = await call_redis(self.settings, live_nodes(self._keyspace.shards[0]))
+        except Unavailable:
+            return False
+        return not set(nodes) - {self.keeper.node}
 
     def _on_behind(self, subscription: Subscription) -> None:
         self.start(self._mender.catch_up(subscription), f"catch up {subscription.connection.id}")
@@ -213,33 +236,11 @@ async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
     running = asyncio.create_task(_run(node), name="qrsocket node")
     try:
         await _wait_for_start(node)
-        with _drained_first(node):
+        with clients_first(node.let_clients_go, node.settings.drain_seconds):
             yield
     finally:
         del _of_app[app]
         await _stop(node, running)
-
-
-@contextmanager
-def _drained_first(node: Node) -> Iterator[None]:
-    """
-    Tell clients before the server closes them: on SIGTERM uvicorn does that at once, and ends the lifespan after it.
-    """
-    before = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def drain(number: int) -> None:
-        node.drain()
-        loop.call_later(DRAIN_TIME, before, number, None)
-
-    signal.signal(signal.SIGTERM, lambda number, _frame: loop.call_soon_threadsafe(drain, number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def running_node(app: Any) -> Node | None:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
 
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.errors import CloseCode, SocketError, TokenExpired
@@ -58,6 +59,9 @@ class Welcome(NamedTuple):
 
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     """Serve one connection until it is closed."""
+    if node.is_draining:
+        await refuse(websocket, HTTPException(503, "This node stops", {"Retry-After": "1"}))
+        return
     is_full = node.is_full
     node.sessions += 1
     try:
@@ -79,7 +83,8 @@ async def _welcome(websocket: WebSocket, handlers: Handlers, node: Node, *, is_f
         user = await shake_hands(websocket, handlers.on_connect, node.settings, subprotocols=offered, arrival=arrival)
     except TokenExpired:
         return Welcome(None, offered, arrival.topics, (CloseCode.TOKEN_EXPIRED, "the token has expired"))
-    return Welcome(user, offered, arrival.topics, None)
+    closing = (CloseCode.RESTART, "the node stops") if node.is_draining else None
+    return Welcome(user, offered, arrival.topics, closing)
 
 
 async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, welcome: Welcome) -> None:

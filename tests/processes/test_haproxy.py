@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from qrsocket.embedded_redis import EmbeddedRedis
-from tests.clients import PATIENCE
+from tests.clients import PATIENCE, Open
 from tests.faults.redis_server import free_port
 from tests.processes.proxy import CLIENT, ask, exchange, find, listening, open_socket
-from tests.running import ROOT, WebNode, web_node
+from tests.running import ROOT, WebNode, serve, web_node
 
 SHIPPED = (ROOT / "deploy" / "haproxy.cfg").read_text()
 FORGED = {
@@ -35,11 +35,11 @@ def node(redis_server: EmbeddedRedis) -> Iterator[WebNode]:
         yield node
 
 
-def configured(folder: Path, node: WebNode, **changes: str) -> tuple[list[str], int]:
+def configured(folder: Path, *nodes: WebNode, **changes: str) -> tuple[list[str], int]:
     """Return the command for the shipped file, with addresses of this machine, and with *changes* to its times."""
     port = free_port()
     text = SHIPPED.replace("bind :8080", f"bind 127.0.0.1:{port}")
-    for name in ("api1:8000", "api2:8000"):
+    for name, node in (("api1:8000", nodes[0]), ("api2:8000", nodes[-1])):
         text = text.replace(name, f"127.0.0.1:{node.port}")
     for name, time in changes.items():
         before = f"timeout {name.replace('_', '-')} "
@@ -185,3 +185,25 @@ def test_a_large_upload_may_take_longer_than_its_head(impatient: int, node: WebN
         client.sendall(body)
 
         assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_node_that_stops_turns_nobody_away(
+    redis_server: EmbeddedRedis, tmp_path: Path, open_client: Open
+) -> None:
+    """
+    Between the signal and the next look at `/ready`, a handshake that a node refuses is taken by the other node.
+    """
+    app, seconds = "tests.processes.draining:app", ("--drain-seconds", "600")
+    with serve(app, *seconds) as stopped, serve(app, *seconds) as other:
+        command, port = configured(tmp_path, stopped, other)
+        with listening(command, port):
+            for n in range(100):
+                await open_client(f"127.0.0.1:{stopped.port}", f"/socket?user={n}")
+            stopped.process.terminate()
+            stopped.wait_for("draining: ")
+            since = len(stopped.log)
+
+            for n in range(10):
+                await open_client(f"127.0.0.1:{port}", f"/socket?user=late{n}")
+
+            stopped.wait_for('"WebSocket /socket.*" 503', since=since)

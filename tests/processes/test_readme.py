@@ -119,5 +119,5 @@ def test_the_commands_exist() -> None:
 
     assert set(re.findall(r"\$ make (\w+)", README)) <= made
     named = set(re.findall(r"(?:`|\$ )qrsocket ([a-z]+)", README))
-    assert {"dev", "doctor", "settings"} == named
+    assert {"dev", "doctor", "serve", "settings"} == named
     assert all(name in told for name in named)

@@ -239,7 +239,7 @@ def test_doctor_without_nodes(redis_server: EmbeddedRedis) -> None:
 
     assert 0 == result.exit_code
     assert "! web nodes: Redis knows of none" in result.stdout
-    assert "uvicorn MODULE:APP" in result.stdout
+    assert "qrsocket serve MODULE:APP" in result.stdout
 
 
 def test_doctor_finds_a_dead_node(node: Node, second_node: Node, redis: redis_py.Redis) -> None:

@@ -37,6 +37,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "lease": ("16", 16.0),
     "renew_interval": ("2", 2.0),
     "offline_grace": ("0", 0.0),
+    "drain_seconds": ("30", 30.0),
     "recovery_messages": ("32", 32),
     "recovery_seconds": ("60", 60.0),
     "job_seconds": ("60", 60.0),
