@@ -1,6 +1,10 @@
-"""An application that writes down when its hooks run, and whose message handler goes on until it is let."""
+"""
+An application that writes down when its hooks run, whose message handler goes on until it is let, and which can be
+blocked.
+"""
 
 import os
+import time
 
 import redis.asyncio
 from fastapi import FastAPI
@@ -36,3 +40,9 @@ async def on_offline(user_id: str) -> None:
 
 app = FastAPI()
 app.include_router(router)
+
+
+@app.get("/block")
+async def block() -> None:
+    print("blocked", flush=True)
+    time.sleep(3600)  # noqa: ASYNC251 - to block is what it is for

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import socket as sockets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,7 +24,7 @@ from tests.conftest import MS, Configure, until
 from tests.deaf import Deaf
 from tests.machine import pace
 from tests.processes.following import LAST, Follower, all_ready
-from tests.running import WebNode, serve
+from tests.running import Running, WebNode, serve
 
 APP = "tests.processes.draining:app"
 CLIENTS, SECONDS = 200, 2.0
@@ -176,6 +178,35 @@ async def test_a_handler_that_hangs_is_cancelled(redis_server: EmbeddedRedis, re
 
     assert time.monotonic() - began < 8 * pace()
     assert 0 == redis.llen("ended")
+
+
+# `qrsocket serve`, which waits for less time than it does.
+IMPATIENT = """
+from qrsocket.server import signals
+signals.LAST_RESORT = 0.5
+from qrsocket.cli import main
+main()
+"""
+
+
+async def test_a_blocked_loop_does_not_keep_it(redis_server: EmbeddedRedis) -> None:
+    """
+    A process whose event loop is blocked cannot let anybody go: it ends all the same, and says why.
+    """
+    command = [sys.executable, "-c", IMPATIENT, "serve", APP, "--port", "0", "--drain-seconds", "0.5"]
+    node = Running("serve", command, {})
+    try:
+        port = int(node.wait_for(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")[1])
+        with closing(sockets.create_connection(("127.0.0.1", port))) as client:
+            client.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+            node.wait_for("blocked")
+            node.process.terminate()
+            node.wait_for("something hangs in this process: it ends without it")
+            await until(lambda: node.process.poll() is not None)
+    finally:
+        node.stop()
+
+    assert 128 + signal.SIGALRM == node.process.returncode
 
 
 async def test_the_only_node_closes_all_at_once(redis_server: EmbeddedRedis, open_client: Open) -> None:

@@ -83,7 +83,8 @@ async def test_a_second_signal_ends_workers_at_once(
 
         node.process.terminate()
 
-        assert {1006, 1012} == {await client.closed() for client in clients}
+        codes = [await client.closed() for client in clients]
+        assert codes.count(1006) > 50, codes  # the others were let go before
         await until(lambda: node.process.poll() is not None)
         await until(lambda: not [process for process in processes if process.is_running()])
 
