@@ -2,8 +2,8 @@
 
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from qrsocket.embedded_redis import EmbeddedRedis
 from tests.clients import PATIENCE
 from tests.faults.redis_server import free_port
 from tests.processes.proxy import CLIENT, ask, exchange, find, listening, open_socket
-from tests.running import ROOT, WebNode, web_node
+from tests.running import ROOT, WebNode, serve, web_node
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
 PRINTED = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0]
@@ -69,10 +69,11 @@ TALK = """
 """
 
 
-def configuration(folder: Path, port: int, node: WebNode, **seconds: str) -> str:
+def configuration(folder: Path, port: int, nodes: Sequence[WebNode], **seconds: str) -> str:
     """Return the file that is printed, with addresses of this machine, and *seconds* in place of its own."""
     printed = PRINTED.replace("listen 80;", f"listen 127.0.0.1:{port};")
-    printed = re.sub(r"server 127\.0\.0\.1:800[01];", f"server 127.0.0.1:{node.port};", printed)
+    for number, node in ((8000, nodes[0]), (8001, nodes[-1])):
+        printed = printed.replace(f"server 127.0.0.1:{number};", f"server 127.0.0.1:{node.port};")
     for name, time in seconds.items():
         printed, count = re.subn(rf"{name} \S+;", f"{name} {time};", printed)
         assert count
@@ -92,9 +93,9 @@ def node(redis_server: EmbeddedRedis) -> Iterator[WebNode]:
 
 
 @contextmanager
-def nginx(folder: Path, node: WebNode, **seconds: str) -> Iterator[int]:
+def nginx(folder: Path, *nodes: WebNode, **seconds: str) -> Iterator[int]:
     port = free_port()
-    (folder / "nginx.conf").write_text(configuration(folder, port, node, **seconds))
+    (folder / "nginx.conf").write_text(configuration(folder, port, nodes, **seconds))
     with listening([find("nginx"), "-c", str(folder / "nginx.conf")], port):
         yield port
 
@@ -184,3 +185,24 @@ def test_a_request_that_is_half_sent_ends_at_it(node: WebNode, tmp_path: Path, h
         node.wait_for("a body begins", since=lines)
 
     assert 1 == sum("a body begins" in line for line in node.log[lines:])
+
+
+def test_a_node_that_stops_turns_nobody_away(redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    """
+    A handshake that a node refuses since it stops is taken by the other node.
+    """
+    app, seconds = "tests.processes.draining:app", ("--drain-seconds", "600")
+    with ExitStack() as stack:
+        stopped, other = (stack.enter_context(serve(app, *seconds)) for _ in range(2))
+        port = stack.enter_context(nginx(tmp_path, stopped, other))
+        for n in range(100):
+            stack.enter_context(open_socket(stopped.port, path=f"/socket?user={n}"))
+        stopped.process.terminate()
+        stopped.wait_for("draining: ")
+        since = len(stopped.log)
+
+        for n in range(10):
+            stack.enter_context(open_socket(port, path=f"/socket?user=late{n}"))
+
+        stopped.wait_for('"WebSocket /socket.*" 503', since=since)
+        stopped.kill()  # they need not be closed in order
