@@ -78,8 +78,8 @@ def serve(
     Serve the application for real: one web node, or several with --workers.
 
     On SIGTERM, or Ctrl-C, `…/ready` answers 503 and new sockets are refused. Clients are closed a few at a time, each
-    told when to come back, and get on another node what they missed. A second signal ends it at once. Where there is
-    no other node, they are closed at once.
+    told when to come back, and get on another node what they missed; where no other node is, all at once. A second
+    signal ends the process at once.
 
     [bold]Examples[/bold]
 

@@ -39,7 +39,7 @@ class Config(uvicorn.Config):
         )
 
     def load_app(self) -> Any:
-        take_time()
+        take_time(self.workers)
         try:
             return load(str(self.app))
         except Failed as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -112,10 +113,10 @@ class Node:
         finally:
             self.hub.close_all(CloseCode.RESTART, "the node stops")
 
-    def let_clients_go(self, seconds: float, then: Callable[[], None]) -> None:
-        """Take no new clients, close those that are here over *seconds*, and then call *then*."""
+    def let_clients_go(self, seconds: float, together: int, then: Callable[[], None]) -> None:
+        """Take no new clients, close those that are here, and then call *then*. See `LetGo`."""
         self.is_draining = self.keeper.is_stopping = True
-        if self.start(self._drain(seconds, then), "drain") is None:
+        if self.start(self._drain(seconds, together, then), "drain") is None:
             then()
 
     async def stop(self) -> None:
@@ -165,22 +166,21 @@ class Node:
             self.hub.states.tell_members()
             await asyncio.sleep(MEMBERS_INTERVAL)
 
-    async def _drain(self, seconds: float, then: Callable[[], None]) -> None:
+    async def _drain(self, seconds: float, together: int, then: Callable[[], None]) -> None:
         try:
-            if seconds and await self._is_alone():
+            if seconds and await self._count_nodes() <= together:
                 seconds = 0  # nobody could take them: the sooner it is back, the better
             logger.info("draining: %d connections over %g s", len(self.hub), seconds)
             await drain(self.hub, seconds, self.settings.offline_grace)
         finally:
             then()
 
-    async def _is_alone(self) -> bool:
-        """Whether there is no other node, as far as that can be known."""
+    async def _count_nodes(self) -> float:
         try:
             nodes = await call_redis(self.settings, live_nodes(self._keyspace.shards[0]))
         except Unavailable:
-            return False
-        return not set(nodes) - {self.keeper.node}
+            return math.inf  # as if there were others
+        return len(nodes)
 
     def _on_behind(self, subscription: Subscription) -> None:
         self.start(self._mender.catch_up(subscription), f"catch up {subscription.connection.id}")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 Action: TypeAlias = Handler | signal.Handlers
@@ -22,25 +22,40 @@ WRITE_TIME = 0.05
 LAST_RESORT = 15.0
 HANGS = b"qrsocket: something hangs in this process: it ends without it\n"
 
-_takes_time = False
+_together = 0
 
 
-def take_time() -> None:
+def take_time(together: int) -> None:
     """
     Let this process take `drain_seconds` to let its clients go. Otherwise they go all at once, since what runs the
     process may kill it soon.
+
+    Args:
+        together: Processes that are stopped with it, itself among them.
     """
-    global _takes_time
-    _takes_time = True
+    global _together
+    _together = together
+
+
+class LetGo(Protocol):
+    """Lets the clients go; must not block."""
+
+    def __call__(self, seconds: float, together: int, then: Callable[[], None]) -> None:
+        """
+        Args:
+            seconds: For all of them.
+            together: Nodes that are stopped with this one, itself among them; 0 if that is not known.
+            then: Called when they have gone.
+        """
+        ...
 
 
 @contextmanager
-def clients_first(let_go: Callable[[float, Callable[[], None]], None], seconds: float) -> Iterator[None]:
+def clients_first(let_go: LetGo, seconds: float) -> Iterator[None]:
     """
     Keep the signals that end this process from its server until *let_go* is done.
 
     Args:
-        let_go: Gets how many seconds the clients have, and what to call after it. Must not block.
         seconds: For that, if this process may take time.
     """
     server = signal.getsignal(signal.SIGTERM)
@@ -52,10 +67,10 @@ def clients_first(let_go: Callable[[float, Callable[[], None]], None], seconds: 
     def begin(number: int, _frame: FrameType | None) -> None:
         for each in actions:
             signal.signal(each, following)
-        if _takes_time:
+        if _together:
             signal.signal(signal.SIGALRM, _end_at_once)
             signal.setitimer(signal.ITIMER_REAL, seconds + LAST_RESORT)
-        loop.call_soon_threadsafe(let_go, seconds if _takes_time else 0.0, lambda: hand_over(number))
+        loop.call_soon_threadsafe(let_go, seconds if _together else 0.0, _together, lambda: hand_over(number))
 
     def hand_over(number: int) -> None:
         loop.call_later(WRITE_TIME, server, number, None)
@@ -72,7 +87,7 @@ def clients_first(let_go: Callable[[float, Callable[[], None]], None], seconds: 
 
 def _actions(begin: Handler, server: Handler) -> tuple[dict[signal.Signals, Action], Action]:
     """Return what is done on the first of each of these signals, and on those after it."""
-    if not _takes_time:
+    if not _together:
         return {signal.SIGTERM: begin}, server
     if multiprocessing.parent_process() is None:
         return {signal.SIGTERM: begin, signal.SIGINT: begin}, _end_at_once
