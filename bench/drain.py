@@ -31,7 +31,7 @@ async def open_all(followers: list[Follower], nodes: tuple[WebNode, ...]) -> lis
     following: list[asyncio.Task[None]] = []
     for start in range(0, CLIENTS, OPENING_AT_ONCE):
         batch = followers[start : start + OPENING_AT_ONCE]
-        following += [asyncio.create_task(follower.follow(addresses)) for follower in batch]
+        following += [asyncio.create_task(follower.follow(*addresses)) for follower in batch]
         await all_ready(batch, following)
     return following
 

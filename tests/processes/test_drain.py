@@ -23,11 +23,11 @@ from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 from tests.deaf import Deaf
 from tests.machine import pace
-from tests.processes.following import LAST, Follower, all_ready
+from tests.processes.following import LAST, NO_TIME, Follower, all_done, all_ready
 from tests.running import Running, WebNode, serve
 
 APP = "tests.processes.draining:app"
-CLIENTS, SECONDS = 200, 2.0
+CLIENTS, AT_ONCE, SECONDS = 200, 20, 2.0
 
 
 @contextmanager
@@ -58,8 +58,11 @@ async def test_nothing_is_lost(redis_server: EmbeddedRedis, redis: Redis, config
         for _ in range(30):  # more than the kernel holds for it
             await socket.to("alice").send("x" * 200_000, keep=False)
         ways = [[address(stopped), address(other)], [address(other)]]
-        following = [asyncio.create_task(one.follow(ways[n % 2])) for n, one in enumerate(followers)]
-        await all_ready(followers, following)
+        following: list[asyncio.Task[None]] = []
+        for n, follower in enumerate(followers):
+            following.append(asyncio.create_task(follower.follow(*ways[n % 2])))
+            if n % AT_ONCE == AT_ONCE - 1:
+                await all_ready(followers[: n + 1], following)
         await until(lambda: redis.llen("told") == CLIENTS + 1)
         redis.delete("told")
 
@@ -72,16 +75,14 @@ async def test_nothing_is_lost(redis_server: EmbeddedRedis, redis: Redis, config
                 break
         took = time.monotonic() - began
         await socket.to(users).send(LAST)
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*following)
+        await all_done(followers, following)
 
-    assert [[*range(number + 1), LAST]] * CLIENTS == [follower.received for follower in followers]
-    moved, stayed = followers[::2], followers[1::2]
-    assert [[1012]] * len(moved) == [[code for _, code in follower.closed] for follower in moved]
-    assert [1] * len(moved) == [len(follower.told) for follower in moved]
-    assert [[True]] * len(moved) == [follower.recovered for follower in moved]
-    assert [[]] * len(stayed) == [follower.closed for follower in stayed]
-    at = sorted(when - began for follower in moved for when, _ in follower.closed)
+    assert [] == [follower for follower in followers if follower.received != [*range(number + 1), LAST]]
+    codes = [[code for _, code in follower.closed if code != NO_TIME] for follower in followers]
+    assert [[1012], []] * (CLIENTS // 2) == codes, followers
+    assert [1, 0] * (CLIENTS // 2) == [follower.was_told for follower in followers], followers
+    assert [] == [follower for follower in followers if not all(follower.recovered)]
+    at = sorted(when - began for follower in followers for when, code in follower.closed if code == 1012)
     assert 0.3 * SECONDS < at[len(at) // 2], at  # spread: half of them were there that long
     assert took < SECONDS + 6 * pace()  # 4 s for the one that reads nothing
     assert {b"offline alice"} >= set(redis.lrange("told", 0, -1))  # she does not come back
