@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 from redis import Redis
 
-from qrsocket import socket
+from qrsocket import CloseCode, socket
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.settings import get_settings
 from tests.processes.following import LAST, Follower, all_ready
@@ -64,9 +64,7 @@ async def main(redis: Redis) -> None:
         spent = sum(process.cpu_times()[:2]) - before
     expected = [*range(sent), LAST]
     wrong = sum(follower.received != expected for follower in followers)
-    away = sorted(
-        back - closed for one in followers for back, (closed, _) in zip(one.back[1:], one.closed, strict=True)
-    )
+    away = sorted(one.back[-1] - at for one in followers for at, code in one.closed if code == CloseCode.RESTART)
     sys.stdout.write(f"drain_seconds {get_settings().drain_seconds:g}: the node has ended after {took:.1f} s\n")
     sys.stdout.write(f"away, in s: median {median(away):.2f}, 99 of 100 {away[len(away) * 99 // 100]:.2f}, ")
     sys.stdout.write(f"longest {away[-1]:.2f}; the other node was busy for {spent:.1f} s of CPU\n")
