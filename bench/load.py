@@ -17,6 +17,10 @@ class Lost(Exception):
     """Raised when a connection got fewer messages than were sent to it, or more."""
 
 
+class Refused(Exception):
+    """Raised when a node does not take a connection. The text has its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """
@@ -68,10 +72,11 @@ class Connection(asyncio.Protocol):
                 self.control(opcode, payload)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._is_over:
-            self._load.fail(f"the connection of {self.tally.user} was closed: {error or self._head.decode()}")
+        why = f"{self.tally.user}: {error or self._head.decode()}"
         if not self.opened.done():
-            self.opened.set_exception(Lost(f"no connection for {self.tally.user}: {self._head.decode()}"))
+            self.opened.set_exception(Refused(f"no connection for {why}"))
+        elif not self._is_over:
+            self._load.fail(f"closed by the node, the connection of {why}")
 
     def message(self, payload: bytes) -> None:
         self.tally.received += 1
@@ -81,7 +86,8 @@ class Connection(asyncio.Protocol):
         if opcode == PING:
             self._transport.write(client_frame(PONG, payload))
         elif opcode == CLOSE:
-            self._head = b"close frame " + str(int.from_bytes(payload[:2], "big")).encode() + b" " + payload[2:]
+            self._head = b"%d %s" % (int.from_bytes(payload[:2], "big"), payload[2:])
+            self._transport.close()
         elif (answer := self._dialect.answers.get(payload)) is not None:
             self._transport.write(client_frame(TEXT, answer))
         elif self._dialect.ready and payload.startswith(self._dialect.ready) and not self.opened.done():
@@ -111,12 +117,15 @@ class Load:
 
     Attributes:
         delays_ms: From the call of the sender to the client, of each message since this was set to a list.
+        retry_after: Seconds after which a client that was refused asks again; by default it does not.
     """
 
     def __init__(self, dialect: Dialect, kind: type[Connection] = Connection) -> None:
         self.dialect, self._kind = dialect, kind
         self.connections: list[Connection] = []
         self.delays_ms: list[float] | None = None
+        self.retry_after: tuple[float, ...] = ()
+        self.refused = 0
         self._tallies: dict[str, list[Tally]] = {}
         self._sent = self._received = 0
         self._changed, self._fault = asyncio.Event(), ""
@@ -136,6 +145,18 @@ class Load:
                 tasks.create_task(open_next())
 
     async def connect(self, port: int, tally: Tally, hello: bytes, query: str = "") -> Connection:
+        """
+        Raises:
+            Refused: The node did not take it, nor after the last of `retry_after`.
+        """
+        for delay in self.retry_after:
+            with suppress(Refused):
+                return await self._connect(port, tally, hello, query)
+            self.refused += 1
+            await asyncio.sleep(delay)
+        return await self._connect(port, tally, hello, query)
+
+    async def _connect(self, port: int, tally: Tally, hello: bytes, query: str) -> Connection:
         path = self.dialect.path.format(user=tally.user) + query
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(PATIENCE):

@@ -10,6 +10,7 @@ from bench import load, report
 from bench.contenders import CONTENDERS
 from bench.load import Dialect, Load, Lost
 from bench.scenarios import Sizes, measure
+from bench.soak import soak
 from tests.conftest import MS, until
 
 TINY = Sizes(users=5, idle=4, some=2, members=5, broadcasts=4, waiting=3, backlogs=1, sends=20, paced=20)
@@ -53,3 +54,12 @@ async def test_what_a_node_loses_or_repeats_is_told(monkeypatch: pytest.MonkeyPa
 
         with pytest.raises(Lost, match=told):
             clients.close()
+
+
+async def test_a_soak_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Clients that break off and come back while they are sent to get everything once: 20 + 50 messages a second.
+    """
+    await soak(connections=20, minutes=2 / 60)
+
+    assert "the end: 140 delivered, 20 came back, 0 lost" == capsys.readouterr().out.splitlines()[-1]
