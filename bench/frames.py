@@ -1,11 +1,12 @@
 """RFC 6455 for a client that counts: reads the frames of a server, and writes frames masked with zeros."""
 
-import base64
-
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 FIN_ALONE = 0x80  # whole, and not compressed
 MASKED = 0x80
-KEY = base64.b64encode(bytes(16)).decode()
+HEADERS = (
+    "Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 
 Frame = tuple[int, bytes]
 
@@ -53,17 +54,8 @@ def server_frame(payload: bytes) -> bytes:
 
 def upgrade(path: str, subprotocol: str) -> bytes:
     """Return the head of a request for a WebSocket."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {KEY}",
-        "Sec-WebSocket-Version: 13",
-    ]
-    if subprotocol:
-        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    return "\r\n".join([*lines, "", ""]).encode()
+    offered = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+    return f"GET {path} HTTP/1.1\r\n{HEADERS}{offered}\r\n".encode()
 
 
 def _length(length: int, mask: int) -> bytes:

@@ -6,7 +6,8 @@ from html import escape
 from bench.report import Column, rounded
 from bench.scenarios import Figures
 
-WIDTH, LEFT, BAR, ROW, HEAD, GAP = 720, 140, 460, 22, 34, 14
+ACROSS = 2
+PANEL, LEFT, BAR, ROW, HEAD, GAP = 400, 125, 210, 20, 30, 16
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
@@ -17,26 +18,28 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 
 
 def picture(figures: Mapping[str, Figures], columns: Sequence[Column], mine: Sequence[str]) -> str:
-    """Return a group of bars for each of *columns*; those of *mine* stand out."""
-    parts, y = [], 0
-    for column in columns:
-        parts.append(f'<text class="title" x="0" y="{y + 18}">{escape(column.heading)}</text>')
-        y += HEAD
-        most = max(of[column.key] for of in figures.values())
-        for name, of in figures.items():
-            parts.append(_bar(name, of[column.key], of[column.key] / most, y, is_mine=name in mine))
-            y += ROW
-        y += GAP
-    size = f'width="{WIDTH}" height="{y}" viewBox="0 0 {WIDTH} {y}"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n<style>{STYLE}</style>\n' + "\n".join(parts) + "\n</svg>\n"
+    """Return a panel of bars for each of *columns*, two beside each other; the bars of *mine* stand out."""
+    panel_height = HEAD + ROW * len(figures) + GAP
+    width, height = PANEL * ACROSS, panel_height * -(-len(columns) // ACROSS)
+    panels = []
+    for number, column in enumerate(columns):
+        x, y = number % ACROSS * PANEL, number // ACROSS * panel_height
+        panels.append(f'<g transform="translate({x} {y})">\n{_panel(figures, column, mine)}\n</g>')
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    return "\n".join(
+        [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', f"<style>{STYLE}</style>", *panels, "</svg>\n"]
     )
 
 
-def _bar(name: str, value: float, share: float, y: int, *, is_mine: bool) -> str:
-    width = max(1, round(share * BAR))
-    return (
-        f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
-        f'<rect class="{"mine" if is_mine else "bar"}" x="{LEFT}" y="{y + 1}" width="{width}" height="16" rx="2"/>'
-        f'<text x="{LEFT + width + 6}" y="{y + 13}">{rounded(value)}</text>'
-    )
+def _panel(figures: Mapping[str, Figures], column: Column, mine: Sequence[str]) -> str:
+    most = max(of[column.key] for of in figures.values())
+    lines = [f'<text class="title" x="{LEFT}" y="18">{escape(f"{column.heading}, {column.unit}")}</text>']
+    for row, (name, of) in enumerate(figures.items()):
+        y, width = HEAD + row * ROW, max(1, round(of[column.key] / most * BAR))
+        kind = "mine" if name in mine else "bar"
+        lines += [
+            f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
+            f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{width}" height="15" rx="2"/>',
+            f'<text x="{LEFT + width + 6}" y="{y + 12}">{rounded(of[column.key])}</text>',
+        ]
+    return "\n".join(lines)

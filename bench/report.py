@@ -30,6 +30,7 @@ class Column:
     key: str
     heading: str
     compared: bool = False
+    unit: str = "µs"
 
 
 NODE = (
@@ -39,16 +40,16 @@ NODE = (
     Column("unicast_waiting", "100 unicasts waiting", True),
     Column("some", "100 of 2 000, a delivery", True),
     Column("handshake", "handshake"),
-    Column("idle_kib", "KiB a connection"),
+    Column("idle_kib", "idle connection", unit="KiB"),
 )
 AROUND = (
-    Column("send_wall", "a send, µs"),
-    Column("send_cpu", "its CPU, µs"),
+    Column("send_wall", "a send"),
+    Column("send_cpu", "its CPU"),
     Column("redis_user", "Redis: 1 user"),
     Column("redis_two_nodes", "1 user on 2 nodes"),
-    Column("redis_topic", "topic"),
-    Column("p50_ms", "p50, ms"),
-    Column("p99_ms", "p99, ms"),
+    Column("redis_topic", "a topic"),
+    Column("p50_ms", "p50", unit="ms"),
+    Column("p99_ms", "p99", unit="ms"),
 )
 
 
@@ -69,12 +70,18 @@ def ratios(rounds: Rounds, base: str) -> dict[str, Figures]:
     return medians(against)
 
 
+def noise(rounds: Rounds) -> float:
+    """Return by what share the rounds of one contender differ: the median over all figures of largest - smallest."""
+    values = [[one[key] for one in of] for of in rounds.values() for key in of[0]]
+    return median((max(of) - min(of)) / abs(median(of) or 1) for of in values)
+
+
 def table(title: str, columns: Sequence[Column], rounds: Rounds, base: str = "limit") -> Table:
     """Return a table in Markdown, with a line for each contender."""
     made = Table(title=title, box=box.MARKDOWN, title_justify="left")
     made.add_column("")
     for column in columns:
-        made.add_column(column.heading, justify="right")
+        made.add_column(f"{column.heading}, {column.unit}", justify="right")
     figures, times = medians(rounds), ratios(rounds, base)
     for name in rounds:
         cells = [rounded(figures[name][column.key]) for column in columns]

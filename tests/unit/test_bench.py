@@ -10,7 +10,7 @@ from websockets.protocol import Protocol, Side
 
 from bench.frames import CLOSE, PING, TEXT, FrameReader, client_frame, server_frame
 from bench.picture import BAR, picture
-from bench.report import Column, ratios, rounded, table
+from bench.report import Column, noise, ratios, rounded, table
 
 LENGTHS = (0, 1, 125, 126, 65_535, 65_536)
 BROADCAST = Column("broadcast", "broadcast, a delivery", compared=True)
@@ -69,8 +69,15 @@ def test_the_table_is_markdown_with_the_ratio_to_the_limit() -> None:
     console.print(table("CPU", [BROADCAST], ROUNDS))
     lines = [line.split("|")[1:-1] for line in console.file.getvalue().splitlines() if "|" in line]  # type: ignore[attr-defined]
 
-    assert ["", "broadcast, a delivery"] == [cell.strip() for cell in lines[0]]
+    assert ["", "broadcast, a delivery, µs"] == [cell.strip() for cell in lines[0]]
     assert [["limit", "7.5"], ["ours", "9.0 (1.2×)"]] == [[cell.strip() for cell in line] for line in lines[2:]]
+
+
+def test_noise_is_what_rounds_of_one_contender_differ_by() -> None:
+    """
+    Each figure counts by how far its rounds are apart, as a share of their median.
+    """
+    assert 5.0 / 7.5 == noise(ROUNDS)
 
 
 def test_without_the_limit_there_are_no_ratios() -> None:
