@@ -70,12 +70,9 @@ def _choose(names: list[str], *, peers: bool) -> list[Contender]:
 def _show(found: dict[str, list[Figures]], picture_path: Path | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(report.table("The web node: its CPU (times the limit's) and its memory", report.NODE, found))
-    console.print(
-        report.table(
-            "Around it: a blocking send, Redis' CPU for one, and the delay of 1 000 a second", report.AROUND, found
-        )
-    )
-    console.print(f"Rounds of one contender differ by {report.noise(found):.0%}, the median over all figures.")
+    console.print(report.table("Around it: a blocking send, Redis' CPU, 1 000 sends a second", report.AROUND, found))
+    if len(next(iter(found.values()))) > 1:
+        console.print(f"Rounds of one contender differ by {report.noise(found):.0%}, the median over all figures.")
     console.print(f"All rounds: {report.write(VAR, found, datetime.now().astimezone())}")
     if picture_path is not None:
         columns = [column for column in report.NODE if column.key in DRAWN]
