@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
+from pathlib import Path
 
 from bench.load import Dialect
 from bench.node import VAR
@@ -12,6 +12,7 @@ QRSOCKET_V1 = Dialect(subprotocol="qrsocket.v1", hello=b"!hello\n{}", ready=b"!r
 # Engine.IO 4 and Socket.IO 5 in text frames: 40 connects, 2 is a ping, 3 a pong.
 SOCKET_IO = Dialect("/socket.io/?EIO=4&transport=websocket&user={user}", hello=b"40", ready=b"40", answers={b"2": b"3"})
 QUIET = ("--log-level", "warning", "--no-access-log", "--loop", "uvloop", "--port", "{port}")
+QRSOCKET = str(Path(sys.executable).with_name("qrsocket"))
 PEERS_PYTHON = str(VAR / "peers" / "bin" / "python")
 
 
@@ -37,9 +38,7 @@ def _limit(name: str, *options: str) -> Contender:
 
 
 def _ours(name: str, dialect: Dialect) -> Contender:
-    has_own = find_spec("qrsocket.server.protocol") is not None
-    ws = "qrsocket.server.protocol:WebSocketProtocol" if has_own else "websockets-sansio"
-    command = (sys.executable, "-m", "uvicorn", "bench.ours:app", "--ws", ws, *QUIET)
+    command = (QRSOCKET, "serve", "bench.ours:app", "--log-level", "warning", "--no-access-log", "--port", "{port}")
     return Contender(name, command, "bench.ours", dialect, "/socket/ready")
 
 
