@@ -14,6 +14,8 @@ from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]
 
+from qrsocket.embedded_redis.server import _die_with_parent
+
 ROOT = Path(__file__).parent.parent
 VAR = ROOT / "var" / "bench"
 CORES = sorted(os.sched_getaffinity(0))
@@ -78,7 +80,9 @@ async def run_node(command: tuple[str, ...], env: dict[str, str], ready: str) ->
     log = VAR / f"node-{port}.log"
     with log.open("wb") as output:
         words = [word.replace("{port}", str(port)) for word in command]
-        process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)  # noqa: ASYNC220
+        process = subprocess.Popen(  # noqa: ASYNC220
+            words, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent
+        )
     try:
         pin(NODE_CORE, process.pid)
         deadline = time.monotonic() + START_TIMEOUT
