@@ -97,6 +97,16 @@ class Settings(BaseSettings):
     max_connections_per_node: Annotated[int, Ge(0)] = Field(
         default=0, description="Open connections of one node. 0: the smaller of 10 000 and 0.8 × the open-file limit."
     )
+    max_connections_per_address: Annotated[int, Ge(0)] = Field(
+        default=0,
+        description="Open connections of one address (IPv6: of one /64) on one node; then 429. 0: any number. Many "
+        "users share the address of an office or a mobile network, and all have the proxy's if it is not trusted.",
+    )
+    max_strangers_per_node: Annotated[int, Ge(0)] = Field(
+        default=0,
+        description="Open connections of one node that wait for `authenticate`; then 503. 0: a tenth of its "
+        "connections, at least 100.",
+    )
     max_queued_messages: Count = Field(
         default=512, description="Messages that wait for one slow client; then close 4000."
     )
@@ -107,6 +117,16 @@ class Settings(BaseSettings):
     auth_deadline: Seconds = Field(
         default=10.0,
         description="Seconds until the first message must have come; then 4100, or the `ready` of a user who is known.",
+    )
+    head_timeout: Seconds = Field(
+        default=5.0,
+        description="Seconds for the head of a request, and for the rest of one that is answered, under "
+        "`qrsocket serve`; then 408.",
+    )
+    handshake_timeout: Seconds = Field(
+        default=20.0,
+        description="Seconds for the application, its middlewares and dependencies included, to accept or refuse a "
+        "WebSocket, under `qrsocket serve`; then 503.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins.read_all)] = Field(
         default=(),

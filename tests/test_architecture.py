@@ -30,7 +30,7 @@ STATIONS = (
         "awaited",
         "listening",
     ),
-    ("failures", "trouble", "roundtrip", "clients"),
+    ("failures", "trouble", "quiet", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
     ("sender",),
     ("", "sync"),

@@ -35,6 +35,10 @@ Save: TypeAlias = Callable[[UploadFile], Awaitable[Any]]
 MOST_QUEUED_AT_ONCE = 8
 # Seconds for the next piece of a body.
 CHUNK_TIMEOUT = 10.0
+# Of the body as a whole, as for Apache: so many seconds of waiting, and one more for so many bytes that have come.
+# Source: https://httpd.apache.org/docs/2.4/mod/mod_reqtimeout.html
+BODY_TIMEOUT = 20.0
+SLOWEST_BYTES_PER_SECOND = 500
 LISTS = (list, set, frozenset, tuple)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -163,10 +167,12 @@ class Endpoint:
 
     async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the body, also when a dependency has read it before us."""
-        size_bytes, stream = 0, request.stream()
+        size_bytes, waited, stream = 0, 0.0, request.stream()
+        clock = asyncio.get_running_loop().time
         while True:
+            began, patience = clock(), BODY_TIMEOUT + size_bytes / SLOWEST_BYTES_PER_SECOND - waited
             try:
-                async with asyncio.timeout(CHUNK_TIMEOUT):
+                async with asyncio.timeout(min(CHUNK_TIMEOUT, patience)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
@@ -174,6 +180,7 @@ class Endpoint:
                 raise Consumed from error
             except TimeoutError:  # or a middleware has taken it, and there is none to come
                 raise HTTPException(408, "The body did not come") from None
+            waited += clock() - began
             size_bytes += len(chunk)
             if size_bytes > self._max_bytes:
                 raise HTTPException(413, f"More than {self._max_bytes} bytes")

@@ -1,5 +1,6 @@
 """What connections may use: messages per second, and descriptors."""
 
+import math
 import resource
 
 from qrsocket.settings import Settings
@@ -8,6 +9,8 @@ FRAMES_PER_MESSAGE = 10
 # What a client that reads has this long to take what waits for it, and then the close frame.
 CLOSE_TIMEOUT = 2.0
 MOST_CONNECTIONS = 10_000
+# Redis has up to 50, and the process its own.
+OTHER_FILES = 64
 
 
 class TokenBucket:
@@ -47,3 +50,14 @@ def max_connections(settings: Settings) -> int:
         return settings.max_connections_per_node
     soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if soft_limit == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, int(0.8 * soft_limit))
+
+
+def max_open() -> float:
+    """
+    Return how many connections of any kind may be open: what is left of the open-file limit is for Redis and files. A
+    server that has reached its limit can neither take a connection nor refuse one.
+    """
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
+        return math.inf
+    return soft_limit - min(soft_limit // 2, max(OTHER_FILES, soft_limit // 10))

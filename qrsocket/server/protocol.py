@@ -21,6 +21,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from qrsocket.server.framing import close_frame
 from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
+from qrsocket.server.opening import Opening
 from qrsocket.server.outgoing import Outgoing
 from qrsocket.server.small import Gate, Line
 from qrsocket.settings import Settings
@@ -32,7 +33,7 @@ EXTENSION = "qrsocket"
 Serve: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(Opening):
     # Attributes of the class, since an object of uvicorn's own may become one of these.
     _outgoing: Outgoing | None = None
     _frames: TokenBucket | None = None

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError, Unavailable
+from qrsocket.quiet import limit_floods
 from qrsocket.server import handshake
 from qrsocket.server.client_file import client_response
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
@@ -233,6 +234,7 @@ class SocketRouter(APIRouter):
     @asynccontextmanager
     async def _run(self, app: Any) -> AsyncIterator[None]:
         hide_queries(self._path)  # here, since uvicorn sets up its loggers before the lifespan
+        limit_floods()
         async with node_of(app, self._handlers):
             yield
 

@@ -31,6 +31,7 @@ from qrsocket.server.listings import Listings
 from qrsocket.server.mender import Mender
 from qrsocket.server.outgoing import Outbox
 from qrsocket.server.parsing import Parsing
+from qrsocket.server.places import Places, most_strangers
 from qrsocket.server.protocol import what_is_lost
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
@@ -60,6 +61,7 @@ class Node:
         max_connections: It takes so many.
         sessions: How many there are, from the handshake to the close: not all have a place yet.
         is_draining: It lets its clients go, and takes no new ones.
+        places: How many are taken from one address, and from strangers.
         parsing: Where large documents of clients are parsed.
         listings: Where lists of jobs are read.
         lost: What the server does not give us; None if all is well.
@@ -78,6 +80,10 @@ class Node:
         self.max_connections = max_connections(settings)
         self.sessions, self.lost = 0, what_is_lost()
         self.is_draining = False
+        self.places = Places(
+            most_strangers=most_strangers(settings.max_strangers_per_node, self.max_connections),
+            most_per_address=settings.max_connections_per_address,
+        )
         self.parsing, self.listings = Parsing(), Listings(settings)
         self._mender = Mender(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
         self._living: asyncio.Task[None] | None = None

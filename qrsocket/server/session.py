@@ -14,20 +14,18 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from qrsocket.errors import CloseCode, SocketError, TokenExpired
+from qrsocket.errors import CloseCode, SocketError
 from qrsocket.message import Kind, Message
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import proof_in
 from qrsocket.server.dispatch import Dispatch
-from qrsocket.server.exchange import Arrival
 from qrsocket.server.handlers import Handlers
-from qrsocket.server.handshake import Subprotocols, refuse, shake_hands
+from qrsocket.server.handshake import refuse
 from qrsocket.server.hello import Hello, read_hello
 from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
@@ -36,25 +34,11 @@ from qrsocket.server.parsing import ClientGone
 from qrsocket.server.protocol import protocol_of
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
+from qrsocket.server.welcome import Welcome, welcome
 from qrsocket.server.wire import PLAIN, wire_for
 from qrsocket.users import User
 
 logger = logging.getLogger(__name__)
-
-
-class Welcome(NamedTuple):
-    """
-    What the handshake has said.
-
-    Attributes:
-        topics: To be joined from the start.
-        closing: Code and reason, if it is accepted only to be closed: a browser sees no code otherwise.
-    """
-
-    user: User | None
-    offered: Subprotocols
-    topics: list[str]
-    closing: tuple[CloseCode, str] | None
 
 
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
@@ -62,45 +46,39 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     if node.is_draining:
         await refuse(websocket, HTTPException(503, "This node stops", {"Retry-After": "1"}))
         return
-    is_full = node.is_full
+    is_full, place = node.is_full, node.places.enter(websocket.client.host if websocket.client else "")
+    if place is None:
+        logger.warning("too many connections of one address: handshake refused")
+        await refuse(websocket, HTTPException(429, "Too many connections", {"Retry-After": "30"}))
+        return
     node.sessions += 1
     try:
-        welcome = await _welcome(websocket, handlers, node, is_full=is_full)
+        said = await welcome(websocket, handlers, node, place, is_full=is_full)
     except BaseException as error:
         node.sessions -= 1
+        place.leave()
         if not isinstance(error, Exception):
             raise
         await refuse(websocket, error)
     else:
-        await serve_outside(websocket, partial(_serve, websocket, handlers, node, welcome))
+        await serve_outside(websocket, partial(_serve, websocket, handlers, node, said))
 
 
-async def _welcome(websocket: WebSocket, handlers: Handlers, node: Node, *, is_full: bool) -> Welcome:
-    offered, arrival = Subprotocols(websocket.scope.get("subprotocols", [])), Arrival()
-    if is_full:  # it does not matter who comes
-        return Welcome(None, offered, [], (CloseCode.OVERLOADED, "this node is full"))
-    try:
-        user = await shake_hands(websocket, handlers.on_connect, node.settings, subprotocols=offered, arrival=arrival)
-    except TokenExpired:
-        return Welcome(None, offered, arrival.topics, (CloseCode.TOKEN_EXPIRED, "the token has expired"))
-    closing = (CloseCode.RESTART, "the node stops") if node.is_draining else None
-    return Welcome(user, offered, arrival.topics, closing)
-
-
-async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, welcome: Welcome) -> None:
+async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, said: Welcome) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
-            session = Session(websocket, handlers, node, tasks, welcome.offered)
+            session = Session(websocket, handlers, node, tasks, said)
             try:
-                await session.begin(welcome.user, welcome.topics)
-                if welcome.closing is not None:
-                    session.refuse(*welcome.closing)
+                await session.begin(said.user, said.topics)
+                if said.closing is not None:
+                    session.refuse(*said.closing)
                 await session.open()
                 await session.talk()
             finally:
                 await session.leave()
     finally:
         node.sessions -= 1
+        said.place.leave()
 
 
 class Session:
@@ -110,12 +88,13 @@ class Session:
         handlers: Handlers,
         node: Node,
         tasks: asyncio.TaskGroup,
-        offered: Subprotocols,
+        said: Welcome,
     ) -> None:
         """
         Args:
             tasks: What handles messages runs in it, and may go on for a while after the close.
         """
+        offered, self._place = said.offered, said.place
         self._wire = wire_for(offered, offered.chosen)
         self._subprotocol = offered.chosen or self._wire.subprotocol
         if offered and self._subprotocol is None:
@@ -198,6 +177,7 @@ class Session:
                 await self._greet()
             elif self._dispatch.asks_who_comes:
                 await self._dispatch.authenticate(await self._first())
+            self._place.be_known()
             self._identity.be_ready()
             while self._connection.closing is None:
                 await self._dispatch.wait_for_room()

@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 
 from qrsocket.context import NOBODY, running_for
+from qrsocket.server.http_protocol import HttpProtocol
 from qrsocket.server.protocol import WebSocketProtocol
 from qrsocket.testing.door import Application, Door
 
@@ -43,7 +44,9 @@ class Server:
             RuntimeError: The lifespan has failed, which is the cause, or has not begun within 10 s.
         """
         self.door = Door(self.app)
-        config = uvicorn.Config(self.door, host="127.0.0.1", port=0, log_config=None, ws=WebSocketProtocol)
+        config = uvicorn.Config(
+            self.door, host="127.0.0.1", port=0, log_config=None, http=HttpProtocol, ws=WebSocketProtocol
+        )
         config.load()
         self._uvicorn = uvicorn.Server(config)
         # Not `serve()`: it takes Ctrl-C from pytest, looks only every 0.1 s whether it shall end, and exits the process

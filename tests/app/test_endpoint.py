@@ -167,6 +167,27 @@ async def test_a_body_that_stops_half_way_is_told(serve: Serve, queue: Queue, mo
     writer.close()
 
 
+async def test_a_body_that_trickles_is_ended(serve: Serve, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A body that comes byte by byte, each in time, is answered with 408 all the same.
+    """
+    monkeypatch.setattr(endpoint, "BODY_TIMEOUT", 100 * MS)
+    monkeypatch.setattr(endpoint, "SLOWEST_BYTES_PER_SECOND", 1_000_000)
+    router = router_of_named_users()
+    router.add_job("/count", queue.task(count))
+    host, _, port = (await serve(router)).partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /socket/count?user=alice HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{")
+    answer = asyncio.ensure_future(reader.readline())
+
+    async with asyncio.timeout(PATIENCE):
+        while not answer.done():
+            writer.write(b" ")
+            await asyncio.wait([answer], timeout=10 * MS)
+    assert b"HTTP/1.1 408" in answer.result()
+    writer.close()
+
+
 async def test_the_path_names_arguments(serve: Serve, queue: Queue) -> None:
     """
     A parameter that the path of the endpoint, or a prefix of its router, names comes from there, validated, whatever

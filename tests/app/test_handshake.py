@@ -214,15 +214,16 @@ async def test_secrets_are_not_logged(serve: Serve, open_client: Open, caplog: p
 
 async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: Configure) -> None:
     """
-    A node with as many connections as it takes closes the next with 1013.
+    A node with as many connections as it takes answers the next with 503, and says when to come back.
     """
     configure(max_connections_per_node=2)
     address = await serve(router_of_named_users())
     taken = [await open_client(address) for _ in range(2)]
 
-    refused = await open_client(address)
+    with pytest.raises(InvalidStatus) as refused:
+        await open_client(address)
 
-    assert 1013 == await refused.closed()
+    assert (503, "5") == (refused.value.response.status_code, refused.value.response.headers["Retry-After"])
     await taken[0].connection.close()
     await taken[1].send("still served")
     assert {"echo": "still served"} == await taken[1].receive()

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from fastapi import Depends, FastAPI, WebSocket
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
@@ -133,6 +134,22 @@ async def test_what_is_lost_is_said(redis_server: EmbeddedRedis, caplog: pytest.
     assert ([] if is_ours else lines) == [ready[key] for key in ready if key == "lost"]
     assert (0 if is_ours else 1) == len(lines)
     assert (name != "another one") == lent
+
+
+@pytest.mark.parametrize("name", LANES)
+async def test_a_full_node(redis_server: EmbeddedRedis, configure: Configure, name: str) -> None:
+    """
+    The connection after the last is refused: with 503, or accepted and closed with 1013 where the server is not ours.
+    """
+    configure(max_connections_per_node=1)
+    async with serving(app_with(talking()), **LANES[name]) as address, connect(f"ws://{address}/socket"):
+        if LANES[name]["ws"] is OURS:
+            with pytest.raises(InvalidStatus, match="503"):
+                await connect(f"ws://{address}/socket")
+        else:
+            async with connect(f"ws://{address}/socket") as refused:
+                await refused.wait_closed()
+            assert 1013 == refused.close_code
 
 
 async def test_tls(redis_server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -28,9 +28,13 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "rate_burst": ("7", 7),
     "max_connections_per_user": ("8", 8),
     "max_connections_per_node": ("9", 9),
+    "max_connections_per_address": ("11", 11),
+    "max_strangers_per_node": ("17", 17),
     "max_queued_messages": ("10", 10),
     "max_queued_bytes": ("2000000", 2000000),
     "auth_deadline": ("12", 12.0),
+    "head_timeout": ("18", 18.0),
+    "handshake_timeout": ("19", 19.0),
     "allowed_origins": ('["https://app.example.com"]', ("https://app.example.com",)),
     "ping_interval": ("13", 13.0),
     "ping_timeout": ("14", 14.0),
@@ -68,6 +72,8 @@ def test_defaults() -> None:
     assert (10.0, 8) == (settings.handler_timeout, settings.max_handlers_in_flight)
     assert (20.0, 60) == (settings.rate, settings.rate_burst)
     assert (20, 0) == (settings.max_connections_per_user, settings.max_connections_per_node)
+    assert (0, 0) == (settings.max_connections_per_address, settings.max_strangers_per_node)
+    assert (5.0, 20.0) == (settings.head_timeout, settings.handshake_timeout)
     assert (512, 1024 * 1024) == (settings.max_queued_messages, settings.max_queued_bytes)
     assert (25.0, 20.0) == (settings.ping_interval, settings.ping_timeout)
     assert (15.0, 1.0, 5.0) == (settings.lease, settings.renew_interval, settings.offline_grace)
