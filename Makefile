@@ -18,7 +18,7 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 # Several at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint ## run all tests, the fast ones first
 	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
-	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/redis tests/app tests/testing tests/processes tests/browser
+	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
 
 fast: $(VENV)/ready ## run the tests that need no processes
