@@ -15,6 +15,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qrsocket.server.limits import max_open
+from qrsocket.server.protocol import end_when_nothing_is_acknowledged
 from qrsocket.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class HttpProtocol(HttpToolsProtocol):
             logger.warning("too many connections: one more refused")
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
+            settings = get_settings()
+            end_when_nothing_is_acknowledged(transport, settings.ping_interval + settings.ping_timeout)
             self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

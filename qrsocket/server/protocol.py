@@ -62,7 +62,7 @@ class WebSocketProtocol(Opening):
         rate, burst = FRAMES_PER_MESSAGE * settings.rate, FRAMES_PER_MESSAGE * settings.rate_burst
         self._frames = TokenBucket(rate, int(burst), time.monotonic())
         self._most_unread = settings.max_queued_bytes
-        _end_when_nothing_is_acknowledged(self.transport, settings.ping_interval + settings.ping_timeout)
+        end_when_nothing_is_acknowledged(self.transport, settings.ping_interval + settings.ping_timeout)
 
     def lend(self, outgoing: Outgoing) -> bool:
         """Have *outgoing* write to the transport, once it is accepted. Returns False if frames are compressed."""
@@ -254,7 +254,7 @@ def _runner() -> object:
     return frame and frame.f_locals.get("self")
 
 
-def _end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:
+def end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:
     """Have the kernel end a connection whose other side acknowledges nothing: pings are behind what waits there."""
     option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), transport.get_extra_info("socket")
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):

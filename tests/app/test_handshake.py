@@ -227,6 +227,7 @@ async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: C
     await taken[0].connection.close()
     await taken[1].send("still served")
     assert {"echo": "still served"} == await taken[1].receive()
+    await (await open_client(address)).send("served")
 
 
 @pytest.mark.parametrize("compression", [False, True])

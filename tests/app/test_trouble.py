@@ -280,21 +280,6 @@ async def test_a_user_whom_nobody_can_be(serve: Serve, open_client: Open, caplog
     assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_flood_of_pings(serve: Serve, open_client: Open) -> None:
-    """
-    A client that sends pings without end is cut off; its neighbour is served.
-    """
-    address = await serve(router_of_named_users())
-    good, bad = await open_client(address), await open_client(address)
-    ping = b"\x89\x80\x00\x00\x00\x00"  # RFC 6455, 5.5.2, masked with zeros
-
-    bad.connection.transport.write(ping * 5_000)
-
-    assert 1006 == await bad.closed()
-    await good.send(1)
-    assert {"echo": 1} == await good.receive()
-
-
 async def test_many_pings_in_a_while_are_fine(serve: Serve, open_client: Open) -> None:
     """
     A client may ping more often than it may send messages.

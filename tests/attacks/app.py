@@ -64,8 +64,13 @@ for one in (router, strangers, hanging):
 async def other(websocket: WebSocket) -> None:
     """A WebSocket that is not ours."""
     await websocket.accept()
-    async for text in websocket.iter_text():
-        await websocket.send_text(str(len(text)))
+    while (event := await websocket.receive())["type"] == "websocket.receive":
+        await websocket.send_text(str(len(event.get("text") or event.get("bytes") or "")))
+
+
+@app.get("/large")
+async def large() -> Response:
+    return Response(bytes(1_000_000))
 
 
 @app.api_route("/echo", methods=["GET", "POST"])

@@ -34,12 +34,15 @@ class Attack:
     def run(self, address: str, path: str = "/socket") -> str:
         """Attack the node, and return its answer."""
         with Raw(address) as raw:
-            if self.opens is not None:
-                raw.open(path, *self.opens)
-            for piece in self.pieces():
-                if not raw.send(piece):
-                    break
-            return raw.answer()
+            return self.attempt(raw, path)
+
+    def attempt(self, raw: Raw, path: str) -> str:
+        if self.opens is not None:
+            raw.open(path, *self.opens)
+        for piece in self.pieces():
+            if not raw.send(piece):
+                break
+        return raw.answer()
 
 
 def sent(*pieces: bytes) -> Pieces:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
+
 from qrsocket.testing.processes import Running
 
 OURS = (
@@ -36,6 +38,10 @@ class Node(Running):
     def connections(self) -> int:
         with urlopen(f"http://{self.address}/socket/ready") as answer:
             return int(json.load(answer)["connections"])
+
+    def has_open(self, port: int) -> bool:
+        """Whether it has a connection with this port of ours."""
+        return any(one.raddr and one.raddr.port == port for one in psutil.Process(self.pid).net_connections("tcp4"))
 
     @property
     def cpu_seconds(self) -> float:

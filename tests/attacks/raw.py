@@ -38,29 +38,30 @@ def frame(
     return begin + (bytes(4) if masked else b"") + payload
 
 
-def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield opcode and payload of each whole frame of a server."""
-    while len(data) >= 2:
-        size, begin = data[1] & 0x7F, 2
+def frames(data: bytes | bytearray, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
+    """Yield opcode, payload and end of each whole frame of a server, from *at* on."""
+    while len(data) >= at + 2:
+        opcode, size, begin = data[at] & 0x0F, data[at + 1] & 0x7F, at + 2
         if size >= 126:
             begin += 2 if size == 126 else 8
-            size = int.from_bytes(data[2:begin])
-        if len(data) >= begin + size:
-            yield data[0] & 0x0F, data[begin : begin + size]
-        data = data[begin + size :]
+            size = int.from_bytes(data[at + 2 : begin])
+        at = begin + size
+        if len(data) >= at:
+            yield opcode, bytes(data[begin:at]), at
 
 
 class Raw:
     """A TCP connection to `127.0.0.1:<port>`."""
 
-    def __init__(self, address: str, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, address: str, *, receive_buffer: int | None = None, patience: float = PATIENCE) -> None:
         host, _, port = address.partition(":")
         self._socket = socket.socket()
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(patience)
         self._socket.connect((host, int(port)))
-        self.received = b""
+        self.port: int = self._socket.getsockname()[1]
+        self.received = bytearray()
 
     def __enter__(self) -> "Raw":
         return self
@@ -91,11 +92,14 @@ class Raw:
         Wait until the other side closes, or wants to. Returns the status of its HTTP answer, a close code, or
         "cut off".
         """
+        at = 0
         while self._read():
-            if not self.received.startswith(b"HTTP/"):
-                for opcode, payload in frames(self.received):
-                    if opcode == CLOSE:
-                        return str(int.from_bytes(payload[:2]))
+            if self.received.startswith(b"HTTP/"):
+                continue
+            for opcode, payload, end in frames(self.received, at):
+                at = end
+                if opcode == CLOSE:
+                    return str(int.from_bytes(payload[:2]))
         match = re.match(rb"HTTP/1\.1 (\d+)", self.received)
         return match[1].decode() if match else "cut off"
 

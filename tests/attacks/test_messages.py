@@ -29,10 +29,10 @@ MISSHAPEN = {
 
 def answer_to(raw: Raw, text: str) -> Any:
     """Send *text*, and return the JSON of the answer."""
-    raw.received = b""
+    raw.received.clear()
     raw.send(frame(text.encode()))
     while True:
-        for opcode, payload in frames(raw.received):
+        for opcode, payload, _end in frames(raw.received):
             if opcode == TEXT:
                 return json.loads(payload)
             assert opcode == PING, (opcode, payload)

@@ -87,6 +87,18 @@ def test_readers_that_read_nothing(node: Node, bob: Witness) -> None:
     assert during - before < 60
 
 
+def test_answers_that_nobody_reads(node: Node, bob: Witness) -> None:
+    """
+    Who asks for a page and does not read it is cut off by the kernel, when a ping would not have been answered.
+    """
+    with Raw(node.address, receive_buffer=4096) as raw:
+        raw.send(b"GET /large HTTP/1.1\r\nHost: node\r\n\r\n")
+        deadline = time.monotonic() + PATIENCE
+        while node.has_open(raw.port):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
 def test_pings_that_nobody_reads(node: Node, bob: Witness) -> None:
     """
     The answers to pings fill no memory when they are not read.
