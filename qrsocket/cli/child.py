@@ -43,6 +43,7 @@ def run_web(app: str, fd: str, colours: str) -> None:
     """Serve *app* on the listening socket *fd*, which outlives us: while we restart, clients wait in its queue."""
     import uvicorn
 
+    from qrsocket.server.http_protocol import HttpProtocol
     from qrsocket.server.protocol import WebSocketProtocol
 
     async def on_start() -> None:
@@ -50,6 +51,7 @@ def run_web(app: str, fd: str, colours: str) -> None:
 
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         use_colors=colours == "colours",
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,

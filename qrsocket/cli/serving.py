@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from qrsocket.cli.failed import Failed
 from qrsocket.cli.loading import load
+from qrsocket.server.http_protocol import HttpProtocol
 from qrsocket.server.protocol import WebSocketProtocol
 from qrsocket.server.signals import take_time
 
@@ -32,6 +33,7 @@ class Config(uvicorn.Config):
         super().__init__(
             app,
             **{
+                "http": HttpProtocol,
                 "ws": WebSocketProtocol,
                 "timeout_graceful_shutdown": GRACEFUL_SHUTDOWN,
                 "log_config": log_config(level),

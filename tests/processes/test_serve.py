@@ -4,21 +4,17 @@ import json
 import socket as sockets
 import ssl
 import subprocess
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis import Redis
 from websockets.asyncio.client import connect, unix_connect
 
 from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
+from tests.app.certificate import make_certificate
 from tests.clients import PATIENCE, Client, Open
 from tests.conftest import until
 from tests.running import QRSOCKET, ROOT, START_TIMEOUT, Running, serve
@@ -155,29 +151,16 @@ async def test_a_unix_socket(redis_server: EmbeddedRedis, tmp_path: Path) -> Non
         node.stop()
 
 
-def a_certificate(folder: Path) -> list[str]:
-    """Write a certificate and its key, and return the options that name them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    no_password = serialization.NoEncryption()
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password))
-    return ["--ssl-certfile", str(folder / "cert.pem"), "--ssl-keyfile", str(folder / "key.pem")]
-
-
 async def test_https(redis_server: EmbeddedRedis, tmp_path: Path) -> None:
     """
     With a certificate it serves https and wss.
     """
-    node = Running("serve", [QRSOCKET, "serve", APP, "--port", "0", *a_certificate(tmp_path)], {})
+    key, certificate = make_certificate(tmp_path)
+    options = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+    node = Running("serve", [QRSOCKET, "serve", APP, "--port", "0", *options], {})
     try:
         port = int(node.wait_for(r"running on https://127\.0\.0\.1:(\d+)")[1])
-        trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-        trusting.check_hostname = False
+        trusting = ssl.create_default_context(cafile=str(certificate))
         async with connect(f"wss://127.0.0.1:{port}/socket?user=alice", ssl=trusting) as connection:
             await socket.to("alice").send("hi")
             assert "hi" == await Client(connection).receive_text()
@@ -209,3 +192,14 @@ def test_a_factory_elsewhere(tmp_path: Path) -> None:
         seen = json.load(answer)
 
     assert ["127.0.0.1", "/api"] == seen
+
+
+def test_a_head_with_too_many_lines(redis_server: EmbeddedRedis) -> None:
+    """
+    Our class for HTTP serves as well, and answers it with 431.
+    """
+    with serve(APP) as node, sockets.create_connection(("127.0.0.1", node.port), timeout=PATIENCE) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200)
+        answer = connection.recv(1_000)
+
+    assert answer.startswith(b"HTTP/1.1 431 "), answer
