@@ -18,7 +18,7 @@ def client(
     cookies: Mapping[str, str] | None = None,
     query: Mapping[str, Any] | None = None,
     auth: Any = None,
-    timeout: float = 1.0,
+    timeout: float = 5.0,
 ) -> Client:
     """
     Connect to *app* until the block ends: `async with client(app, user="alice") as alice: ...`
