@@ -23,7 +23,7 @@ from qrsocket.errors import (
     Unavailable,
 )
 from qrsocket.message import Delivery
-from qrsocket.sender import Socket
+from qrsocket.sender import Socket, revoke
 from qrsocket.settings import Settings
 from qrsocket.users import User
 
@@ -47,6 +47,7 @@ __all__ = [
     "Unavailable",
     "User",
     "authenticated",
+    "revoke",
     "socket",
 ]
 

@@ -67,6 +67,7 @@ class Context:
         here: The current connection, if its handler runs here.
         may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
         task_run: The Celery task that runs here.
+        proof: The user as `authenticated` was told, with the times of the token.
     """
 
     user: str | None = None
@@ -75,6 +76,7 @@ class Context:
     here: Here | None = None
     may_block: bool = False
     task_run: TaskRun | None = None
+    proof: User | None = field(default=None, compare=False)
 
 
 NOBODY = Context()
@@ -145,9 +147,11 @@ async def authenticated(user: UserLike) -> User:
         InvalidUserId: *user* cannot name a user.
         NotAuthenticated: The connection belongs to another user; it is closed with 4100.
     """
-    known = User(user_id(user), user.expires_at if isinstance(user, User) else None)
+    times = (user.expires_at, user.issued_at) if isinstance(user, User) else ()
+    known = User(user_id(user), *times)
     context = current()
     if context.here is not None:
         await context.here.bind(known)
-    _current.set(replace(context, user=known.id, connection=context.connection or context.claimed))
+    here = context.connection or context.claimed
+    _current.set(replace(context, user=known.id, connection=here, proof=known))
     return known

@@ -115,7 +115,7 @@ async def user(
     leeway: float = 0.0,
 ) -> User:
     """
-    Return the user of *token*: its `sub`, until its `exp`. Arguments and errors are those of `verify`.
+    Return the user of *token*: its `sub`, from its `iat` until its `exp`. Arguments and errors are those of `verify`.
 
     Raises:
         InvalidToken: Also if it has no `sub` that names a user.
@@ -133,7 +133,9 @@ async def user(
         id = user_id(claims.get("sub", ""))
     except InvalidUserId as error:
         raise InvalidToken from error
-    return User(id, int(claims["exp"]) + leeway)  # what `verify` compares: of a number in quotes, too
+    # Of an issuer whose clock is ahead, a token from before a revocation must not seem to be from after it.
+    issued_at = float(claims["iat"]) - leeway if "iat" in claims else None
+    return User(id, int(claims["exp"]) + leeway, issued_at)  # what `verify` compares: of a number in quotes, too
 
 
 async def google(token: str, *, client_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ local function claim(stream) return base .. 'claim:' .. stream end
 local function position(stream) return base .. 'position:' .. stream end
 local function history(stream) return base .. 'history:' .. stream end
 local function members(topic) return base .. 'members:' .. topic end
+local function revoked(stream) return base .. 'revoked:' .. stream end
 local function sent(message_id) return base .. 'sent:' .. message_id end
 local function channel(node) return base .. 'channel:' .. node end
 

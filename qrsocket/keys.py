@@ -94,6 +94,10 @@ class Keys:
         """Set: ids of the users who have joined *topic*, as the others were told."""
         return f"{self.base}members:{topic}"
 
+    def revoked(self, stream: Stream) -> str:
+        """String: when the user was last revoked (Unix ms). What was issued before does not count any more."""
+        return f"{self.base}revoked:{stream}"
+
     def sent(self, message_id: str) -> str:
         """String: the answer to a publish, so that the same message is not sent twice."""
         return f"{self.base}sent:{message_id}"

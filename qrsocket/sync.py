@@ -2,8 +2,9 @@
 
 from qrsocket.message import Delivery
 from qrsocket.sender import BlockingSocket as Socket
+from qrsocket.sender import blocking_revoke as revoke
 from qrsocket.users import User
 
-__all__ = ["Delivery", "Socket", "User", "socket"]
+__all__ = ["Delivery", "Socket", "User", "revoke", "socket"]
 
 socket: Socket = Socket()

@@ -31,19 +31,33 @@ class User:
     Attributes:
         expires_at: Until when that holds: Unix time in seconds, or an aware datetime. Then a connection is closed with
             4001, unless its client has renewed it.
+        issued_at: When the token was issued, or the session began: as `expires_at`. After `socket.to(user).revoke()`
+            only what was issued later is taken. None: it is not known, and nothing is taken while that holds.
     """
 
     id: str
     expires_at: float | datetime | None = field(default=None, compare=False)
+    issued_at: float | datetime | None = field(default=None, compare=False)
 
     @property
     def expires(self) -> float | None:
         """Unix time in seconds; None if it holds as long as the connection."""
-        return self.expires_at.timestamp() if isinstance(self.expires_at, datetime) else self.expires_at
+        return _unix_time(self.expires_at)
+
+    @property
+    def issued(self) -> float:
+        """Unix time in seconds; 0 if it is not known: then it may have been at any time."""
+        return _unix_time(self.issued_at) or 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.expires_at, datetime) and self.expires_at.tzinfo is None:
-            raise ValueError("expires_at is an aware datetime, or Unix time in seconds: datetime.now(UTC) + …")
+        for name in ("expires_at", "issued_at"):
+            value = getattr(self, name)
+            if isinstance(value, datetime) and value.tzinfo is None:
+                raise ValueError(f"{name} is an aware datetime, or Unix time in seconds: datetime.now(UTC) + …")
+
+
+def _unix_time(value: float | datetime | None) -> float | None:
+    return value.timestamp() if isinstance(value, datetime) else value
 
 
 def user_id(user: UserLike) -> str:

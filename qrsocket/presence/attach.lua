@@ -3,11 +3,13 @@
 -- absolute, so that doing it twice changes nothing.
 -- ARGV[1]  node    ARGV[2]  offline grace in ms    ARGV[3]  number of streams
 -- ARGV[4...]  for each stream: its name; the count; the most on all nodes together, or 0 for any number; '' or what the
---   node knows of a user's last edge and of the last one that was told: '<seq> <online or offline> <seq> <…>'
+--   node knows of a user's last edge and of the last one that was told: '<seq> <online or offline> <seq> <…>'; '' or, if
+--   a user comes, when the proof of that was issued (Unix ms)
 -- and then, for each client that comes back, a stream, epoch and offset
 -- Returns {'OK', epoch, answers, pages of what was missed}; {'FENCED'} if the node was given up: its routes are gone or
--- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told}, or {} if
--- there are too many: then nothing has changed for that stream.
+-- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told, when the user
+-- was revoked or 0}. It is {} if there are too many, and {'REVOKED'} if the proof is from before: then nothing has changed
+-- for that stream.
 local node, grace_ms, number = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
 
@@ -25,7 +27,9 @@ local function restore_known(stream, known)
   return restore(stream, tonumber(seq), kind, tonumber(told_seq), told, node)
 end
 
-local function attach(stream, count_here, most, known)
+local function attach(stream, count_here, most, known, issued)
+  local revoked_at = count_here > 0 and is_user(stream) and redis.call('GET', revoked(stream)) or '0'
+  if issued ~= '' and tonumber(issued) < tonumber(revoked_at) then return {'REVOKED'} end
   if most > 0 and is_too_many(stream, count_here, most) then return {} end
   if count_here > 0 then
     redis.call('HSET', route(stream), node, count_here)
@@ -43,13 +47,13 @@ local function attach(stream, count_here, most, known)
   edge = settle(stream, grace_ms, node) or edge or false
   if not is_user(stream) then return {top, jobs_top} end
   local last = redis.call('HMGET', state(stream), 'seq', 'online', 'told_seq', 'told')
-  return {top, jobs_top, edge, last[1] or '0', last[2] or '0', last[3] or '0', last[4] or '0'}
+  return {top, jobs_top, edge, last[1] or '0', last[2] or '0', last[3] or '0', last[4] or '0', revoked_at}
 end
 
 local answers, pages, room = {}, {}, PAGE_BYTES
-local first_read = 4 + 4 * number
-for i = 4, first_read - 1, 4 do
-  answers[#answers + 1] = attach(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3])
+local first_read = 4 + 5 * number
+for i = 4, first_read - 1, 5 do
+  answers[#answers + 1] = attach(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
 end
 for i = first_read, #ARGV, 3 do
   local page, size = missed(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), room)

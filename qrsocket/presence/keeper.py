@@ -39,7 +39,7 @@ class Keeper:
         here: Callable[[], Collection[Stream]],
         count: Callable[[Stream], int],
         on_edge: Callable[[Edge], None],
-        on_top: Callable[[Stream, Position], None],
+        on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
     ) -> None:
         """
@@ -47,7 +47,8 @@ class Keeper:
             here: Tells which streams have subscriptions here.
             count: Tells how many subscriptions of a stream there are here.
             on_edge: Gets each transition of a user that this node is to tell; must not block.
-            on_top: Gets the position of the newest message of a stream of this node; must not block.
+            on_top: Gets the position of the newest message of a stream of this node, and when its user was revoked (0
+                if never); must not block.
         """
         self.node, self.is_stopping = "", False
         self.mailbox = Mailbox(on_edge, grace=settings.offline_grace, lease=settings.lease)
@@ -92,17 +93,24 @@ class Keeper:
         """Have *streams* told at the next renewal, whatever becomes of the caller until then."""
         self._registry.doubtful.update(streams)
 
-    async def register(self, streams: Iterable[Stream], since: Mapping[Stream, Position] | None = None) -> Registration:
+    async def register(
+        self,
+        streams: Iterable[Stream],
+        since: Mapping[Stream, Position] | None = None,
+        issued: float | None = None,
+    ) -> Registration:
         """
         Tell Redis how many subscriptions of *streams* are here now.
 
         Args:
             since: Where a client that comes back is, by stream; the answer has what it missed.
+            issued: When the proof of a user who comes was issued (Unix time, 0 if that is not known); None if nobody
+                comes. From before a revocation, it is refused.
 
         Raises:
             Unavailable: Redis did not answer. It is told later, when it does.
         """
-        return await self._registry.register(streams, since or {})
+        return await self._registry.register(streams, since or {}, issued)
 
     async def acknowledge(self, edge: Edge) -> None:
         """Tell Redis that *edge* was told, as soon as it can be reached, and take the next of that user."""

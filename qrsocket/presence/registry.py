@@ -35,15 +35,19 @@ class Registration:
 
     Attributes:
         since: Where a client that comes back is, by stream.
-        attached: The streams as they are now. One with too many subscriptions is missing.
+        issued: When the proof of a user who comes was issued; None if nobody comes.
+        attached: The streams as they are now. One that was refused is missing.
         missed: What came since.
+        revoked: The streams that were refused since their users were revoked.
     """
 
     streams: tuple[Stream, ...]
     since: Mapping[Stream, Position]
     answer: asyncio.Future[None]
+    issued: float | None = None
     attached: dict[Stream, Attached] = field(default_factory=dict)
     missed: dict[Stream, Missed] = field(default_factory=dict)
+    revoked: frozenset[Stream] = frozenset()
 
     def with_those_of(self, other: "Registration") -> "Registration":
         """Return both together, as if they had been told at once."""
@@ -51,8 +55,10 @@ class Registration:
             (*self.streams, *other.streams),
             {**self.since, **other.since},
             self.answer,
+            self.issued,
             self.attached | other.attached,
             self.missed | other.missed,
+            self.revoked | other.revoked,
         )
 
 
@@ -68,7 +74,7 @@ class Registry:
         settings: Settings,
         count: Callable[[Stream], int],
         mailbox: Mailbox,
-        on_top: Callable[[Stream, Position], None],
+        on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
     ) -> None:
         self.doubtful: set[Stream] = set()
@@ -79,15 +85,20 @@ class Registry:
         self._is_wanted = asyncio.Event()
         self._telling = asyncio.Lock()  # of two calls under way the older count might arrive last
 
-    async def register(self, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
+    async def register(
+        self, streams: Iterable[Stream], since: Mapping[Stream, Position], issued: float | None = None
+    ) -> Registration:
         """
         Tell Redis how many subscriptions of *streams* are here now.
+
+        Args:
+            issued: When the proof of a user who comes was issued; None if nobody comes.
 
         Raises:
             Unavailable: Redis did not answer. It is told later, when it does.
         """
         answer = asyncio.get_running_loop().create_future()
-        registration = Registration(tuple(streams), since, answer)
+        registration = Registration(tuple(streams), since, answer, issued)
         self.doubtful.update(registration.streams)
         await asyncio.sleep(0)  # time counts from the loop's next turn: this one may have thousands to begin with
         if cause := self._trouble.of("presence"):  # who waits in line need not find out one after the other
@@ -174,7 +185,10 @@ class Registry:
         batch: list[Registration],
         asking: list[tuple[Registration, Stream]],
     ) -> None:
-        counts = [Count(one, self._count(one), self._most(one), self._mailbox.known(one)) for one in streams]
+        issued = {one: registration.issued for registration in batch for one in registration.streams}
+        counts = [
+            Count(one, self._count(one), self._most(one), self._mailbox.known(one), issued.get(one)) for one in streams
+        ]
         since = [(stream, registration.since[stream]) for registration, stream in asking]
         answer = await call_redis(self._settings, attach(keys, node, counts, since, grace=self._settings.offline_grace))
         if answer is None:
@@ -185,6 +199,7 @@ class Registry:
             registration.missed[stream] = page
         for registration in batch:
             registration.attached |= {name: attached[name] for name in registration.streams if name in attached}
+            registration.revoked |= answer.revoked.intersection(registration.streams)
         for count in counts:
             if count.stream in attached:
                 self._learn(count, attached[count.stream])
@@ -199,4 +214,4 @@ class Registry:
         if attached.edge:
             self._mailbox.take(attached.edge)
         if count.here:
-            self._on_top(count.stream, attached.top)
+            self._on_top(count.stream, attached.top, attached.revoked_at)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from qrsocket.keys import Keys
@@ -65,12 +66,14 @@ class Count(NamedTuple):
         here: That number.
         most: On all nodes together; 0 for any number. A count that falls is never refused.
         known: The edges of a user, as the node knows them.
+        issued: When the proof of a user who comes was issued (Unix time, 0 if that is not known); None if nobody comes.
     """
 
     stream: Stream
     here: int
     most: int = 0
     known: Known = UNKNOWN
+    issued: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +86,27 @@ class Attached:
         jobs_top: Position of the newest change in the jobs of whose stream it is.
         known: The edges of the user whose stream it is.
         edge: To be told by this node.
+        revoked_at: When the user was revoked (Unix time); 0 if that was never, or is long over.
     """
 
     top: Position
     jobs_top: Position
     known: Known = UNKNOWN
     edge: Edge | None = None
+    revoked_at: float = 0.0
 
 
 class Answer(NamedTuple):
     """
     Attributes:
-        attached: For each stream what it is now; None if its subscriptions are too many, and nothing has changed.
+        attached: For each stream what it is now; None if it was refused, and nothing has changed.
         pages: For each position what came after it.
+        revoked: The streams that were refused since their users were revoked; the others had too many subscriptions.
     """
 
     attached: list[Attached | None]
     pages: list[Missed]
+    revoked: frozenset[Stream] = frozenset()
 
 
 class Members(NamedTuple):
@@ -182,11 +189,11 @@ def attach(
         grace: Seconds that a user, or a member of a topic, may be gone before it is told.
     """
     words: list[Word] = [node, _ms(grace), len(counts)]
-    for stream, here, most, known in counts:
-        words += [stream, here, most, _known_words(known)]
+    for stream, here, most, known, issued in counts:
+        words += [stream, here, most, _known_words(known), "" if issued is None else int(issued * 1000)]
     for stream, position in since:
         words += [stream, *position]
-    return script_call(_script(keys, "attach", *TRANSITIONS), [keys.base], words, _parse_answer)
+    return script_call(_script(keys, "attach", *TRANSITIONS), [keys.base], words, partial(_parse_answer, counts))
 
 
 def members_of(keys: Keys, topic: str) -> Call[Members]:
@@ -280,22 +287,22 @@ def _known_words(known: Known) -> str:
     return f"{known.seq} {_kind(known.online)} {known.told} {_kind(known.told_online)}"
 
 
-def _parse_answer(reply: list[Any]) -> Answer | None:
+def _parse_answer(counts: Sequence[Count], reply: list[Any]) -> Answer | None:
     if reply[0] == b"FENCED":
         return None
     epoch = reply[1].decode()
-    attached = [_parse_attached(epoch, *answer) if answer else None for answer in reply[2]]
-    return Answer(attached, [parse_missed(epoch, page) for page in reply[3]])
+    attached = [_parse_attached(epoch, *answer) if len(answer) > 1 else None for answer in reply[2]]
+    revoked = frozenset(count.stream for count, answer in zip(counts, reply[2], strict=True) if answer == [b"REVOKED"])
+    return Answer(attached, [parse_missed(epoch, page) for page in reply[3]], revoked)
 
 
 def _parse_attached(epoch: str, top: bytes, jobs_top: bytes, edge: Any = None, *last: bytes) -> Attached:
-    known = UNKNOWN
-    if last:
-        seq, online, told, told_online = last
-        known = Known(int(seq), online == b"1", int(told), told_online == b"1")
-    return Attached(
-        Position(epoch, int(top)), Position(epoch, int(jobs_top)), known, _parse_edge(edge) if edge else None
-    )
+    positions = Position(epoch, int(top)), Position(epoch, int(jobs_top))
+    if not last:
+        return Attached(*positions)
+    seq, online, told, told_online, revoked_ms = last
+    known = Known(int(seq), online == b"1", int(told), told_online == b"1")
+    return Attached(*positions, known, _parse_edge(edge) if edge else None, int(revoked_ms) / 1000)
 
 
 def _parse_reaped(reply: list[Any]) -> Reaped:

@@ -12,7 +12,7 @@ from qrsocket.message import Delivery
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask
 from qrsocket.sender.destinations import Everyone, Others, Recipients, Topic, done, require_event_loop, sent
-from qrsocket.sender.sending import How
+from qrsocket.sender.sending import REVOKED_SECONDS, How
 from qrsocket.settings import get_settings
 from qrsocket.topics import topic_name
 from qrsocket.users import UserLike
@@ -159,6 +159,13 @@ class Socket(Generic[M]):
         """
         require_event_loop("online")
         return Awaited("online", _online(users))
+
+
+def revoke(
+    users: UserLike | Iterable[UserLike], *, for_seconds: float = REVOKED_SECONDS, reason: str = ""
+) -> Coroutine[Any, Any, Delivery]:
+    """Sign *users* out everywhere and keep them out: `socket.to(users).revoke(...)`, which says more."""
+    return Socket[Any]().to(users).revoke(for_seconds=for_seconds, reason=reason)
 
 
 async def _is_online(user: UserLike) -> bool:

@@ -11,7 +11,7 @@ from qrsocket.errors import CloseCode
 from qrsocket.message import Delivery
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask_blocking
-from qrsocket.sender.sending import How, Sending
+from qrsocket.sender.sending import REVOKED_SECONDS, How, Sending
 from qrsocket.settings import get_settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
 from qrsocket.topics import topic_name
@@ -128,6 +128,14 @@ class BlockingRecipients(BlockingDestination[M]):
         """Close all their connections: with the usual code they are signed out everywhere. See `Socket.close`."""
         return _sent("close", sending.close_all(self._streams, code, reason))
 
+    def revoke(self, *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Delivery:
+        """Sign them out everywhere and keep them out, by all that was issued until now. See `Recipients.revoke`."""
+        _refuse_event_loop("revoke")
+        closing = sending.close_all(self._streams, reason=reason)
+        calls = sending.revocation_calls(self._streams, for_seconds)
+        ask_blocking(closing.settings, calls)
+        return _sent("revoke", closing)
+
     def _describe(self, message: M, how: How) -> Sending:
         return sending.message_for(self._streams, message, how)
 
@@ -183,6 +191,11 @@ class BlockingOthers(BlockingDestination[M]):
 
     def _describe(self, message: M, how: How) -> Sending:
         return sending.to_others(message, how, self._streams)
+
+
+def revoke(users: UserLike | Iterable[UserLike], *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Delivery:
+    """Sign *users* out everywhere and keep them out: `socket.to(users).revoke(...)`, which says more."""
+    return BlockingSocket[Any]().to(users).revoke(for_seconds=for_seconds, reason=reason)
 
 
 def _sent(verb: str, described: Sending) -> Delivery:

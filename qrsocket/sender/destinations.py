@@ -13,7 +13,7 @@ from qrsocket.message import Delivery
 from qrsocket.roundtrip import Call
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask
-from qrsocket.sender.sending import How, Sending
+from qrsocket.sender.sending import REVOKED_SECONDS, How, Sending
 from qrsocket.settings import get_settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
 
@@ -61,6 +61,27 @@ class Recipients(Destination[M]):
         """Close all their connections: with the usual code they are signed out everywhere. See `Socket.close`."""
         require_event_loop("close")
         return sent("close", sending.close_all(self._streams, code, reason))
+
+    def revoke(self, *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Coroutine[Any, Any, Delivery]:
+        """
+        Sign them out everywhere and keep them out: close all their connections, with 4101, and refuse those that come
+        back by a proof that was issued until now.
+
+        A `User` says by its `issued_at` when that was; `qrsocket.jwt.user` knows it. Where it is not known, nobody
+        comes in as one of these users until the time is over. Your own HTTP endpoints must look for themselves.
+
+        Args:
+            for_seconds: How long Redis remembers it: at least as long as your tokens live. Said again, the last one
+                counts; with 1 all are let in again after a second.
+            reason: At most 123 bytes. The client sees it.
+
+        Raises:
+            ValueError: *for_seconds* is not more than 0, or over ten years.
+            Unavailable: Redis did not answer: it may be half done. Say it again.
+        """
+        require_event_loop("revoke")
+        calls = sending.revocation_calls(self._streams, for_seconds)
+        return Awaited("revoke", _revoke(calls, sending.close_all(self._streams, reason=reason)))
 
     def _describe(self, message: M, how: How) -> Sending:
         return sending.message_for(self._streams, message, how)
@@ -133,6 +154,12 @@ def sent(verb: str, described: Sending) -> Awaited[Delivery]:
 
 async def _send(described: Sending) -> Delivery:
     return described.delivery(await ask(described.settings, described.calls(), described.wait))
+
+
+async def _revoke(calls: list[Call[None]], closing: Sending) -> Delivery:
+    # In this order: whoever is let in before it, hears the order to close.
+    await ask(closing.settings, calls)
+    return await _send(closing)
 
 
 async def done(described: Sending) -> None:

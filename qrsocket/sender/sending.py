@@ -10,6 +10,7 @@ from qrsocket.fanout.publish import NOTHING, RECIPIENTS_PER_CALL, Keep, Routed, 
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.message import Close, Delivery, Kind, Message, Options, encode
 from qrsocket.presence import table
+from qrsocket.presence.revocation import revoke
 from qrsocket.roundtrip import Call
 from qrsocket.sender.ask import checked
 from qrsocket.sender.names import Named, name
@@ -18,6 +19,9 @@ from qrsocket.streams import Stream, of_connection, of_topic, of_user, user_of
 from qrsocket.topics import topic_name
 from qrsocket.users import UserLike, user_ids
 
+# Whoever revokes by default keeps out tokens that live no longer than a day.
+REVOKED_SECONDS = 24 * 3600.0
+MAX_REVOKED = 10 * 366 * 24 * 3600.0
 LATEST = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}")
 
 
@@ -126,6 +130,19 @@ def close_here(code: int, reason: str) -> Sending:
 
 def close_all(streams: Sequence[Stream], code: int = CloseCode.REVOKED, reason: str = "") -> Sending:
     return order_for(streams, Close(code, reason).to_message())
+
+
+def revocation_calls(streams: Sequence[Stream], for_seconds: float) -> list[Call[None]]:
+    """
+    Describe that nothing which was issued for users until now counts.
+
+    Raises:
+        ValueError: *for_seconds* is no time.
+    """
+    if not 0 < for_seconds <= MAX_REVOKED:
+        raise ValueError(f"for_seconds is seconds, more than 0 and at most {MAX_REVOKED:.0f}")
+    calls = _batches(get_settings(), streams)
+    return [revoke(keys, batch, seconds=for_seconds) for keys, batch, _ in calls]
 
 
 def join_order(topic: str) -> Message:

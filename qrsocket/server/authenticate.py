@@ -13,7 +13,8 @@ def user_in(answer: Any) -> User | None:
     Return the user that a handler returned; None means anonymous.
 
     Args:
-        answer: Anything with an `id`, a mapping with `"id"`, the id itself, or None. With `expires_at`, if it has one.
+        answer: Anything with an `id`, a mapping with `"id"`, the id itself, or None. With `expires_at` and `issued_at`,
+            if a User or a mapping has them.
 
     Raises:
         InvalidUserId: It is none of these.
@@ -22,10 +23,10 @@ def user_in(answer: Any) -> User | None:
     if answer is None:
         return None
     if isinstance(answer, Mapping) and "id" in answer:
-        user = User(user_id(answer["id"]), answer.get("expires_at"))
+        user = User(user_id(answer["id"]), answer.get("expires_at"), answer.get("issued_at"))
     else:
-        expires_at = getattr(answer, "expires_at", None) if isinstance(answer, User) else None
-        user = User(user_id(cast(UserLike, answer)), expires_at)
+        times = (answer.expires_at, answer.issued_at) if isinstance(answer, User) else ()
+        user = User(user_id(cast(UserLike, answer)), *times)
     if user.expires is not None and user.expires <= time.time():
         raise TokenExpired
     return user

@@ -17,6 +17,8 @@ from qrsocket.server.wire import Wire
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_user, topic_of
 
+SIGNED_OUT = "signed out"
+
 
 class Connection(Outgoing):
     """
@@ -24,6 +26,8 @@ class Connection(Outgoing):
         id: Unique in the whole cluster.
         wire: The protocol that its client speaks.
         user: Id of the user that it belongs to, once there is one.
+        issued: When the proof of that was issued (Unix time); 0 if it is not known.
+        revoked_at: When the user was last revoked, as far as this node knows; 0 if never.
         former: Id of the connection that its client has had before, as the client says.
         subscriptions: By their streams.
         on_order: Gets the orders to join topics and to leave them.
@@ -35,9 +39,11 @@ class Connection(Outgoing):
         "_protocol",
         "former",
         "id",
+        "issued",
         "on_close",
         "on_order",
         "own_stream",
+        "revoked_at",
         "subscriptions",
         "user",
         "websocket",
@@ -49,6 +55,7 @@ class Connection(Outgoing):
     ) -> None:
         super().__init__(outbox, settings)
         self.id, self.websocket, self.wire, self.user = id, websocket, wire, user
+        self.issued = self.revoked_at = 0.0
         self.former = ""
         self.own_stream = of_connection(id)
         self.subscriptions: dict[Stream, Subscription] = {}
@@ -146,6 +153,12 @@ class Connection(Outgoing):
             self.closing = (code, reason)
             self._wake()
             self.on_close()
+
+    def revoke(self, at: float) -> None:
+        """Have what was issued before *at* prove nothing any more."""
+        self.revoked_at = at
+        if self.issued < at:
+            self.close(CloseCode.REVOKED, SIGNED_OUT)
 
     def open(self, protocol: WebSocketProtocol | None) -> None:
         """

@@ -82,9 +82,9 @@ async def shake_hands(
     """
     if with_origin:
         _check_origin(connection, settings)
-    known = current().user
+    known = current().proof
     if on_connect is None or known is not None:
-        return None if known is None else User(known)
+        return known
     # As a Request, FastAPI's security classes (OAuth2PasswordBearer, APIKeyCookie …) read it as they read any other.
     request = Request({**connection.scope, "type": "http", "method": "GET"})
     scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")

@@ -164,12 +164,18 @@ class Hub:
         else:
             self.states.compare(stream, position)
 
-    def attached(self, stream: Stream, top: Position) -> None:
+    def attached(self, stream: Stream, top: Position, revoked_at: float = 0.0) -> None:
         """
         Learn that Redis knows of all that are subscribed to *stream*, whose newest message is at *top*. It may know of
         one before its own call is answered: another's call, or a renewal, told of both.
+
+        Args:
+            revoked_at: When the user was revoked. This node may have been cut off when the order to close came.
         """
         if feed := self._feeds.get(stream):
+            if revoked_at:
+                for subscription in (*feed.live.values(), *feed.behind.values()):
+                    subscription.connection.revoke(revoked_at)
             for subscription in feed.behind.values():
                 if subscription.position is None and subscription.starts is None:
                     subscription.starts = top

@@ -49,7 +49,7 @@ class Identity:
     def begin(self, user: User | None) -> None:
         """Take what the handshake has said."""
         if user is not None:
-            self._connection.user = user.id
+            self._connection.user, self._connection.issued = user.id, user.issued
             self._hold_until(user.expires)
 
     def be_ready(self) -> None:
@@ -68,6 +68,9 @@ class Identity:
         if connection.user not in (None, user.id):
             connection.close(CloseCode.NOT_AUTHENTICATED, "a second user on one connection")
             raise NotAuthenticated
+        if user.issued < connection.revoked_at:
+            return  # who it is, is known, and by a better proof
+        connection.issued = max(connection.issued, user.issued)
         if user.expires is not None:
             self._hold_until(user.expires)
         if connection.user == user.id or connection.closing is not None:
@@ -111,6 +114,8 @@ class Identity:
         user = user_in(await ask())
         if user is None:
             raise SocketError("Nobody is authenticated by that")
+        if user.issued < connection.revoked_at:
+            raise SocketError("Signed out: sign in again")
         await self.bind(user)
         if user.expires is None:
             self._hold_until(None)

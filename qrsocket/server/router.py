@@ -9,8 +9,12 @@ from fastapi.params import Depends
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
+from qrsocket import clients
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError, Unavailable
+from qrsocket.keys import Keyspace
+from qrsocket.presence.revocation import revoked_at
 from qrsocket.quiet import limit_floods
+from qrsocket.roundtrip import arun
 from qrsocket.server import handshake
 from qrsocket.server.client_file import client_response
 from qrsocket.server.endpoint import Endpoint, Queueable, Save
@@ -23,7 +27,9 @@ from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
 from qrsocket.server.queries import hide_queries
 from qrsocket.server.runtime import Node, node_of, running_node
 from qrsocket.server.session import serve
+from qrsocket.settings import Settings
 from qrsocket.streams import of_user
+from qrsocket.users import User
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -276,7 +282,14 @@ class SocketRouter(APIRouter):
             raise HTTPException(403, str(error)) from None
         if user is None:
             raise HTTPException(401, "Nobody is authenticated by on_connect or a dependency of the socket router")
+        if user.issued < await _available(self._revoked_at(settings, user)):
+            raise HTTPException(401, "Signed out", {"WWW-Authenticate": "Bearer"})
         return user.id
+
+    async def _revoked_at(self, settings: Settings, user: User) -> float:
+        stream = of_user(user.id)
+        call = revoked_at(Keyspace.of(settings).of_stream(stream), stream)
+        return await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout)
 
     def _node(self, connection: HTTPConnection) -> Node:
         node = running_node(connection.app)

@@ -10,7 +10,7 @@ from qrsocket.errors import CloseCode, SocketError, Unavailable
 from qrsocket.listening import Listening
 from qrsocket.position import Missed, Position
 from qrsocket.presence.registry import Registration
-from qrsocket.server.connection import Connection
+from qrsocket.server.connection import SIGNED_OUT, Connection
 from qrsocket.server.failing import TRY_AGAIN
 from qrsocket.server.jobs import JobDesk
 from qrsocket.server.joining import Joining
@@ -188,14 +188,18 @@ class Subscriptions:
         """Tell Redis; None if the connection is closing, for this or for another reason."""
         connection = self._connection
         try:
-            answered = await self._node.keeper.register(streams, since)
+            answered = await self._node.keeper.register(streams, since, connection.issued)
         except Unavailable:
             connection.close(CloseCode.OVERLOADED, TRY_AGAIN.lower())
             return None
         if connection.stream in answered.streams and connection.stream not in answered.attached:
-            connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
-            # At once, or those of the same user who wait for their turn would be too many with it.
-            self._node.hub.unsubscribe(connection, connection.stream)
+            if connection.stream in answered.revoked:
+                connection.close(CloseCode.REVOKED, SIGNED_OUT)
+            else:
+                connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            # At once, or those of the same user who wait for their turn would be too many with it. A renewal may have
+            # told of it meanwhile.
+            self._node.keeper.doubt(self._node.hub.unsubscribe(connection, connection.stream))
         return answered if connection.closing is None else None
 
     async def _be_ready(

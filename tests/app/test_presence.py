@@ -316,11 +316,13 @@ async def test_told_online_before_the_own_answer(
 
     register = Registry.register
 
-    async def late(self: Registry, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
+    async def late(
+        self: Registry, streams: Iterable[Stream], since: Mapping[Stream, Position], issued: float | None
+    ) -> Registration:
         if "u:ada" in streams and not is_told.is_set():
             self.doubtful.update(streams)
             await is_told.wait()  # which the next renewal brings about
-        return await register(self, streams, since)
+        return await register(self, streams, since, issued)
 
     monkeypatch.setattr(Registry, "register", late)
     ada = await open_client(await serve(router))

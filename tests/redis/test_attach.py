@@ -1,5 +1,8 @@
 """Several streams in one call: each counted by itself, and what was missed of them within one page's bytes."""
 
+import time
+
+import pytest
 import redis as redis_py
 
 from qrsocket.fanout.history import tops
@@ -8,6 +11,7 @@ from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message, Options
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
+from qrsocket.presence.revocation import revoke, revoked_at
 from qrsocket.presence.table import UNKNOWN, Count, Edge, Known, attach, count_of
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
@@ -15,6 +19,7 @@ from tests.conftest import RoundTrip
 from tests.redis.conftest import GRACE, Node
 
 PAGE_BYTES = 512 * 1024
+LONG_AGO = 1_000_000_000.0
 OWN = ("c:x", "*", "u:alice", "t:room:7")
 
 
@@ -81,6 +86,44 @@ async def test_some_streams_are_over_the_limit(
     assert before == {key: redis.dump(key) for key in redis.scan_iter(match=f"{node.keys.base}*alice*")}
     assert [2, 3, 5, 0] == [await roundtrip(count_of(node.keys, count.stream)) for count in counts]
     assert {b"u:bob", b"t:room:7"} == redis.smembers(node.keys.streams("n1"))
+
+
+@pytest.mark.parametrize("issued", [0.0, 1.5, LONG_AGO])
+async def test_a_user_who_is_revoked(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, issued: float) -> None:
+    """
+    Who comes by a proof from before is refused, and nothing changes; others of the call are counted. Who comes by a
+    later one is counted, and so are those that are here, whose node is told when it was.
+    """
+    node.attach_all(["u:alice"], here=1)
+    await roundtrip(revoke(node.keys, ["u:alice"], seconds=60))
+    at = await roundtrip(revoked_at(node.keys, "u:alice"))
+    before = {key: redis.dump(key) for key in redis.scan_iter(match=f"{node.keys.base}*alice*")}
+    counts = [Count("u:alice", 2, issued=issued), Count("u:bob", 1, issued=issued), Count("t:room:7", 1, issued=issued)]
+    answer = await roundtrip(attach(node.keys, "n1", counts, grace=GRACE))
+
+    assert answer is not None
+    assert [False, True, True] == [one is not None for one in answer.attached]
+    assert {"u:alice"} == answer.revoked
+    assert before == {key: redis.dump(key) for key in redis.scan_iter(match=f"{node.keys.base}*alice*")}
+    for count in (Count("u:alice", 2, issued=at), Count("u:alice", 1)):
+        answer = await roundtrip(attach(node.keys, "n1", [count, Count("u:bob", 1)], grace=GRACE))
+        assert answer is not None
+        assert [at, 0.0] == [one and one.revoked_at for one in answer.attached]
+        assert frozenset() == answer.revoked
+
+
+async def test_how_long_a_user_is_revoked(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+    """
+    The key goes when the time is over, and to revoke again begins anew.
+    """
+    assert 0.0 == await roundtrip(revoked_at(node.keys, "u:alice"))
+    began = time.time()
+    await roundtrip(revoke(node.keys, ["u:alice", "u:bob"], seconds=60))
+    first = await roundtrip(revoked_at(node.keys, "u:alice"))
+    await roundtrip(revoke(node.keys, ["u:alice"], seconds=3))
+
+    assert began <= first <= await roundtrip(revoked_at(node.keys, "u:alice")) <= time.time() + 0.002
+    assert 0 < redis.pttl(node.keys.revoked("u:alice")) <= 3_000 < redis.pttl(node.keys.revoked("u:bob")) <= 60_000
 
 
 async def test_a_topic_has_no_limit(roundtrip: RoundTrip, node: Node) -> None:

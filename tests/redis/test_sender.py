@@ -213,6 +213,35 @@ async def test_close_of_a_user(act: Act, node: Node, second_node: Node) -> None:
         ]
 
 
+async def test_revoke(act: Act, node: Node, second_node: Node, redis: redis_py.Redis) -> None:
+    """
+    `to(users).revoke` has Redis remember it, and orders every node to close their connections.
+    """
+    node.attach("alice")
+    second_node.attach("bob", 2)
+
+    delivery = await act(lambda socket: socket.to(["alice", "bob"]).revoke(for_seconds=60, reason="bye"))
+
+    assert (3, 2) == (delivery.connections, delivery.nodes)
+    for stream, its_node in (("u:alice", node), ("u:bob", second_node)):
+        assert [(stream,)] == [streams(frame) for frame in its_node.frames()]
+        assert 0 < redis.pttl(node.keys.revoked(stream)) <= 60_000
+
+
+async def test_revoke_remembers_first(act: Act, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Redis remembers it before the order to close is given: whoever comes in between is refused, and does not miss both.
+    """
+    node.attach("alice")
+    with redis.monitor() as monitor:
+        await act(lambda socket: socket.to("alice").revoke())
+        seen = [monitor.next_command()["command"]]
+        while not seen[-1].startswith("PUBLISH"):
+            seen.append(monitor.next_command()["command"])
+
+    assert 1 == len([command for command in seen if command.startswith(f"SET {node.keys.revoked('u:alice')} ")]), seen
+
+
 @pytest.mark.parametrize(
     ("context", "stream"),
     [

@@ -1015,3 +1015,19 @@ def test_what_came_before_it_was_told_so(scene: Scene) -> None:
     scene.hub.take_page(subscription, page(11, 11), scene.hub.heard_of("u:ada"))
     scene.send("u:ada", 12)
     assert ["11", "12"] == [words.split()[0] for words in ada.told()]
+
+
+def test_a_user_was_revoked_while_the_node_was_cut_off(scene: Scene) -> None:
+    """
+    A node that comes back learns when a user was revoked, and closes those whose proofs are from before, also those
+    that have not begun.
+    """
+    old, new, coming = (scene.connect(id) for id in ("1", "2", "3"))
+    new.issued = 100.0
+    scene.join(old, "u:ada")
+    scene.join(new, "u:ada")
+    scene.hub.subscribe(coming, "u:ada")
+    scene.hub.attached("u:ada", at(10), 100.0)
+
+    assert [(4101, "signed out"), None, (4101, "signed out")] == [one.closing for one in (old, new, coming)]
+    assert 100.0 == new.revoked_at

@@ -367,6 +367,17 @@ async def test_the_user_of_a_token(exp: Any, leeway: float) -> None:
     assert ("alice", 4_000_000_000 + leeway) == (found.id, found.expires)
 
 
+@pytest.mark.parametrize(("iat", "issued"), [(1_700_000_000, 1_700_000_000), (1.5e9 + 0.5, 1.5e9 + 0.5), (None, 0)])
+@pytest.mark.parametrize("leeway", [0.0, 5.0])
+async def test_when_the_token_of_a_user_was_issued(iat: float | None, issued: float, leeway: float) -> None:
+    """
+    A user was issued at `iat`, or before by what the issuer's clock may be ahead; without one it is not known.
+    """
+    found = await user(sign(claims(**({} if iat is None else {"iat": iat}))), leeway=leeway)
+
+    assert (issued and issued - leeway) == found.issued
+
+
 @pytest.mark.parametrize("changed", [{"sub": None}, {"sub": 7}, {"sub": ""}, {"sub": "a\nb"}, {"sub": "x" * 257}])
 async def test_a_token_that_names_no_user(changed: dict[str, Any]) -> None:
     """

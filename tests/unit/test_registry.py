@@ -70,7 +70,7 @@ class FarEnd:
                 return None
             raise error
         attached: list[Attached | None] = []
-        for stream, here, most, _known in asked.counts.values():
+        for stream, here, most, *_ in asked.counts.values():
             is_too_many = most and here > most and here > self.route[stream]
             if not is_too_many:
                 self.route[stream] = here
@@ -100,7 +100,7 @@ class Scene:
             settings,
             lambda stream: self.here[stream],
             self.mailbox,
-            lambda stream, top: self.tops.append((stream, top)),
+            lambda stream, top, _revoked_at: self.tops.append((stream, top)),
             self.trouble,
         )
         self.runs: list[asyncio.Task[None]] = []
