@@ -1,4 +1,4 @@
-"""A certificate for localhost that nobody but the test trusts."""
+"""A certificate that nobody but the test trusts."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Return the files of a private key and of its certificate, in PEM."""
+def make_certificate(folder: Path, host: str = "localhost") -> tuple[Path, Path]:
+    """Return the files of a private key and of its certificate, in PEM. It signs itself, so that it may be trusted."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if host == "localhost":
+        names.append(x509.IPAddress(ip_address("127.0.0.1")))
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
