@@ -46,6 +46,10 @@ class Quiet(logging.Filter):
             record.msg = f"{record.msg} [{count - self._most} more of these were left out]"
         return True
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._windows.clear()
+
     def _remember(self, text: tuple[str, str, type | None], began: float, count: int) -> None:
         if len(self._windows) >= MOST_TEXTS:
             self._windows.clear()
@@ -56,6 +60,7 @@ _quiet = Quiet()
 
 
 def limit_floods() -> None:
-    """Limit what strangers can write to the log, from now on."""
+    """Limit what strangers can write to the log, from now on: a node that starts has written nothing yet."""
+    _quiet.forget()
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_quiet)  # the same one is added once

@@ -49,6 +49,17 @@ def test_what_is_no_warning_passes() -> None:
     assert [True] * 3 == [quiet.filter(record(0, level=logging.INFO)) for _ in range(3)]
 
 
+def test_a_new_beginning() -> None:
+    """
+    What was written before a node starts is not counted.
+    """
+    quiet = Quiet(most=1, seconds=60)
+
+    assert [True, False] == [quiet.filter(record(0)) for _ in range(2)]
+    quiet.forget()
+    assert quiet.filter(record(0))
+
+
 def test_texts_that_are_made_up_are_forgotten() -> None:
     """
     A text that is another one each time takes no memory without end.
