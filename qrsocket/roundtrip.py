@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import redis.asyncio
-from redis.exceptions import ConnectionError, NoScriptError, RedisError
+from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
 
 from qrsocket.errors import Unavailable
 from qrsocket.failures import NO_PRIMARY, UNREACHABLE, cause_of, refusal
@@ -256,6 +256,11 @@ def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
     try:
         connection.send_command(*words)
         return connection.read_response()
+    except ResponseError:
+        raise
+    except BaseException:  # a signal's, between the two: the next one would read this one's answer
+        connection.disconnect()
+        raise
     finally:
         pool.release(connection)
 
@@ -266,6 +271,11 @@ async def _run_script_awaiting(client: "redis.asyncio.Redis", words: tuple[Word,
     try:
         await connection.send_command(*words)
         return await connection.read_response()
+    except ResponseError:
+        raise
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
     finally:
         await pool.release(connection)
 

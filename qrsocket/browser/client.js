@@ -297,7 +297,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
       on: inbox.on,
       leave() {
         if (topics.get(name) !== entry) return;
-        ignored.add(entry.request);
+        ignored.add(entry.request ?? 0);
         sayQuietly("leave", { topic: name });
         entry.end("left", "asked");
       },
@@ -366,7 +366,7 @@ export function connect(url, { auth, WebSocket = globalThis.WebSocket, storage, 
 
   function enqueue(request, data, words = "") {
     if (socket.state === "closed") throw new Error("closed");
-    if (waiting.size >= MAX_WAITING) throw new Error(`${MAX_WAITING} messages wait already`);
+    if (waiting.size >= MAX_WAITING) throw new Error(`${MAX_WAITING} messages wait`);
     const isBlob = data instanceof Blob;
     waiting.set(request, isBlob ? undefined : framed(request + words, data));
     isBlob ? readBlob(request, data, words) : sendWaiting();

@@ -57,6 +57,8 @@ class PubSubProtocol(asyncio.Protocol):
         while (reply := gets()) is not False:
             if isinstance(reply, ResponseError):
                 raise reply
+            if not isinstance(reply, list) or len(reply) != 3:
+                raise InvalidResponse(f"pub/sub answers with three parts, not {type(reply).__name__}")
             kind, channel, data = reply
             if kind == b"message":
                 messages.append((channel, data))

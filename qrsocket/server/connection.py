@@ -185,7 +185,9 @@ class Connection(Outgoing):
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client closed first
         finally:
+            self.gone()
             if self._asgi_writer is not None:
                 self._asgi_writer.cancel()
             if self._protocol is not None:
+                self._protocol.take_back()
                 self._protocol.abort_what_is_not_read()

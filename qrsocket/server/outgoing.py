@@ -7,7 +7,7 @@ most of what a message costs.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from qrsocket.errors import CloseCode
@@ -16,6 +16,8 @@ from qrsocket.settings import Settings
 logger = logging.getLogger(__name__)
 
 Write: TypeAlias = Callable[[list[bytes]], Any]
+
+PIECE_BYTES = 64 * 1024
 
 
 class Outbox:
@@ -39,12 +41,29 @@ class Outbox:
         self._is_held = False
         connections, self._waiting = self._waiting, []
         for connection in connections:
-            try:
-                connection.flush()
-            except Exception:  # one that cannot be written to must not harm the others
-                logger.exception("writing failed")
-                connection.gone()
-                connection.close(CloseCode.INTERNAL_ERROR)
+            flush(connection)
+
+
+def flush(connection: "Outgoing") -> None:
+    """Write what waits for *connection*. One that cannot be written to does not harm the others."""
+    try:
+        connection.flush()
+    except Exception:
+        logger.exception("writing failed")
+        connection.gone()
+        connection.close(CloseCode.INTERNAL_ERROR)
+
+
+def _piece_of(frames: Iterable[bytes]) -> list[bytes]:
+    """Return the first of *frames*: one at least, and others as long as they are few bytes together."""
+    piece: list[bytes] = []
+    size_bytes = 0
+    for frame in frames:
+        size_bytes += len(frame)
+        if piece and size_bytes > PIECE_BYTES:
+            break
+        piece.append(frame)
+    return piece
 
 
 class Outgoing:
@@ -102,11 +121,12 @@ class Outgoing:
         if not waiting:
             self._outbox.add(self)
         elif len(waiting) >= self._max_messages or self._waiting_bytes > self._max_bytes:
-            self.flush()
+            flush(self)
             waiting = self._waiting
             if waiting:
                 self._forget()
                 self.close(CloseCode.SLOW_CONSUMER, "too slow to read what is sent")
+            if self.closing is not None:
                 return
         waiting.append(frame)
         self._waiting_bytes += len(frame)
@@ -172,17 +192,25 @@ class Outgoing:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits, if the client is ready for it."""
-        if (write := self._write) is None:
-            return
-        if waiting := self._waiting:
-            self._waiting, self._waiting_bytes = [], 0
-            write(waiting)
+        """
+        Write what waits, as long as the client is ready for it. A piece at a time, so that no more is on its way to a
+        slow one than it takes in a while.
+        """
+        while self._waiting and self._write is not None:
+            if self._waiting_bytes <= PIECE_BYTES:
+                frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            else:
+                frames = _piece_of(self._waiting)
+                del self._waiting[: len(frames)]
+                self._waiting_bytes -= sum(map(len, frames))
+            self._write(frames)
+        if not self._waiting:
             self._wake()
-        if self._newest and self._write is not None:
-            newest = list(self._newest.values())
-            self.drop_newest()
-            self._write(newest)
+        while self._newest and self._write is not None:
+            frames = _piece_of(self._newest.values())
+            for name in list(self._newest)[: len(frames)]:
+                self._forget_newest(name)
+            self._write(frames)
 
     def pause(self) -> None:
         """The client is not ready for more: what is offered waits. If it stays so, the client is closed."""

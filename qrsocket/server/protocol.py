@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from qrsocket.server.framing import close_frame
 from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
 from qrsocket.server.opening import Opening
-from qrsocket.server.outgoing import Outgoing
+from qrsocket.server.outgoing import PIECE_BYTES, Outgoing
 from qrsocket.server.small import Gate, Line
 from qrsocket.settings import Settings
 
@@ -39,6 +39,8 @@ class WebSocketProtocol(Opening):
     _frames: TokenBucket | None = None
     _most_unread = 0
     _serve: Serve | None = None
+    _abandon: Callable[[], None] = staticmethod(lambda: None)
+    _aborting: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,7 +63,8 @@ class WebSocketProtocol(Opening):
             self.response.headers.pop("Sec-WebSocket-Extensions", None)
         rate, burst = FRAMES_PER_MESSAGE * settings.rate, FRAMES_PER_MESSAGE * settings.rate_burst
         self._frames = TokenBucket(rate, int(burst), time.monotonic())
-        self._most_unread = settings.max_queued_bytes
+        # A frame of ours, and what is before it, is no fault of its client's.
+        self._most_unread = settings.max_queued_bytes + 2 * PIECE_BYTES
         end_when_nothing_is_acknowledged(self.transport, settings.ping_interval + settings.ping_timeout)
 
     def lend(self, outgoing: Outgoing) -> bool:
@@ -70,11 +73,12 @@ class WebSocketProtocol(Opening):
             return False
         self._forget_handshake()
         self._outgoing = outgoing
-        outgoing.begin(self.transport.writelines)
+        outgoing.begin(self._write)
         return True
 
     def cut(self, code: int, reason: str) -> None:
         """Close behind what the transport holds, and without what still waits."""
+        self.take_back()
         if not self.transport.is_closing():
             self.transport.write(close_frame(code, reason))
             self.transport.close()
@@ -84,8 +88,8 @@ class WebSocketProtocol(Opening):
         End it soon, whoever has closed it: a transport waits for its last byte to be read, and uvicorn for the
         transport, without end.
         """
-        if self.transport.get_write_buffer_size():
-            self.loop.call_later(CLOSE_TIMEOUT, _abort_if_unread, self.transport)
+        if self._has_unread and self._aborting is None:
+            self._aborting = self.loop.call_later(CLOSE_TIMEOUT, self._abort_if_unread)
 
     def mark_answered(self) -> None:
         """A handshake was answered by an HTTP response; uvicorn 0.54 logs an error for each one."""
@@ -99,11 +103,14 @@ class WebSocketProtocol(Opening):
             application = getattr(application, "app", None)
         return application
 
-    def outlive(self, serve: Serve) -> bool:
-        """Have *serve* run once the application has returned, in its task. Returns False if that cannot be."""
+    def outlive(self, serve: Serve, abandon: Callable[[], None]) -> bool:
+        """
+        Have *serve* run once the application has returned, in its task; if that fails, *abandon*. Returns False if that
+        cannot be.
+        """
         if not hasattr(self, "_application"):
             return False
-        self._serve = serve
+        self._serve, self._abandon = serve, abandon
         return True
 
     # What uvicorn and the transport tell
@@ -141,7 +148,7 @@ class WebSocketProtocol(Opening):
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        if self._is_within_rate():
+        if self._is_within_rate(is_answered=True):
             super().handle_ping()
 
     def handle_pong(self, event: Any) -> None:
@@ -149,38 +156,59 @@ class WebSocketProtocol(Opening):
             super().handle_pong(event)
 
     def handle_close(self, event: Any) -> None:
-        self._end_lending()
+        self.take_back()
         super().handle_close(event)
         self.abort_what_is_not_read()
 
     def handle_parser_exception(self) -> None:
-        self._end_lending()
+        self.take_back()
         super().handle_parser_exception()
         self.abort_what_is_not_read()
 
     def keepalive_timeout(self) -> None:
-        self._end_lending()
+        self.take_back()
         super().keepalive_timeout()
-        _abort_if_unread(self.transport)
+        self._abort_if_unread()
 
     def shutdown(self) -> None:
         if self._outgoing is not None:
             self._outgoing.flush()
-        self._end_lending()
+        self.take_back()
         super().shutdown()
         self.abort_what_is_not_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_lending()
+        self.take_back()
         super().connection_lost(exc)
+        if self._aborting is not None:
+            self._aborting.cancel()
         self._extensions.clear()  # what leads back here the collector of garbage need not find
         self.app = cast(Any, None)
 
     async def _run(self, *asgi: Any) -> None:
-        await cast(Any, self._application)(*asgi)
+        try:
+            await cast(Any, self._application)(*asgi)
+        except BaseException:
+            self._abandon()
+            raise
         if (serve := self._serve) is not None:
             self._serve = None
             await serve()
+
+    @property
+    def _has_unread(self) -> bool:
+        try:
+            return not self.disconnected and self.transport.get_write_buffer_size() > 0
+        except AttributeError:  # asyncio's for TLS, which was closed twice: the kernel ends it
+            return False
+
+    def _abort_if_unread(self) -> None:
+        if self._has_unread:  # otherwise it has closed, and asyncio's fails when it is aborted then
+            self.transport.abort()
+
+    def _write(self, frames: list[bytes]) -> None:
+        # Not `writelines`: asyncio's pauses nobody in some versions (https://github.com/python/cpython/issues/127655).
+        self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     @property
     def _extensions(self) -> dict[str, Any]:
@@ -193,12 +221,13 @@ class WebSocketProtocol(Opening):
         self.request.headers.clear()  # the parser holds the request
         self.request = self.response = cast(Any, None)
 
-    def _end_lending(self) -> None:
+    def take_back(self) -> None:
+        """Have nobody write to the transport any more."""
         if self._outgoing is not None:
             self._outgoing.gone()
             self._outgoing = None
 
-    def _is_within_rate(self) -> bool:
+    def _is_within_rate(self, *, is_answered: bool = False) -> bool:
         """
         Whether a frame is taken. A client that floods with frames which are no messages, pings or empty fragments, or
         leaves their answers unread, is cut off.
@@ -207,7 +236,8 @@ class WebSocketProtocol(Opening):
             return True
         if self.transport.is_closing():
             return False
-        if self._frames.take(time.monotonic()) and self.transport.get_write_buffer_size() <= self._most_unread:
+        is_unread = is_answered and self.transport.get_write_buffer_size() > self._most_unread
+        if self._frames.take(time.monotonic()) and not is_unread:
             return True
         logger.warning("flood of frames: connection aborted")
         self.transport.abort()
@@ -258,10 +288,5 @@ def end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: floa
     """Have the kernel end a connection whose other side acknowledges nothing: pings are behind what waits there."""
     option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), transport.get_extra_info("socket")
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # it has closed already
+        with suppress(OSError, ValueError):  # it has closed already; the other is uvloop's
             sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
-
-
-def _abort_if_unread(transport: asyncio.Transport) -> None:
-    if transport.get_write_buffer_size():  # otherwise it has closed, and asyncio's fails when it is aborted then
-        transport.abort()

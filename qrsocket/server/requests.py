@@ -21,15 +21,15 @@ class WithConnection:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         claimed = _claimed(scope) if scope["type"] == "http" else None
         if claimed is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         with running_for(replace(current(), claimed=claimed)):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
 
 def install(app: Any) -> None:

@@ -31,6 +31,7 @@ from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
 from qrsocket.server.layers import serve_outside
 from qrsocket.server.parsing import ClientGone
+from qrsocket.server.places import Place
 from qrsocket.server.protocol import protocol_of
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
@@ -55,13 +56,13 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     try:
         said = await welcome(websocket, handlers, node, place, is_full=is_full)
     except BaseException as error:
-        node.sessions -= 1
-        place.leave()
+        _leave(node, place)
         if not isinstance(error, Exception):
             raise
         await refuse(websocket, error)
     else:
-        await serve_outside(websocket, partial(_serve, websocket, handlers, node, said))
+        serving = partial(_serve, websocket, handlers, node, said)
+        await serve_outside(websocket, serving, partial(_leave, node, place))
 
 
 async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, said: Welcome) -> None:
@@ -77,8 +78,12 @@ async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, said: Wel
             finally:
                 await session.leave()
     finally:
-        node.sessions -= 1
-        said.place.leave()
+        _leave(node, said.place)
+
+
+def _leave(node: Node, place: Place) -> None:
+    node.sessions -= 1
+    place.leave()
 
 
 class Session:
@@ -169,7 +174,10 @@ class Session:
         """Join a topic, or leave it, since somebody somewhere wants it."""
         topic = order.payload.decode()
         carried_out = self._subscriptions.obey(topic, is_join=order.kind is Kind.JOIN)
-        self._tasks.create_task(carried_out, name=f"order {self._connection.id}")
+        try:
+            self._tasks.create_task(carried_out, name=f"order {self._connection.id}")
+        except RuntimeError:  # it ends: who offers the order, to others as well, is not to hear of that
+            carried_out.close()
 
     async def _read(self) -> None:
         try:

@@ -10,18 +10,21 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import uvicorn
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from starlette.middleware import Middleware
+from starlette.routing import Mount
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.server import SocketRouter
+from qrsocket.server.framing import TEXT, framed
 from qrsocket.server.protocol import WebSocketProtocol
 from qrsocket.server.runtime import Node, running_node
 from tests.app.certificate import make_certificate
 from tests.clients import PATIENCE
-from tests.conftest import Configure, until
+from tests.conftest import MS, Configure, until
 
 # Of the class "another one", which uvicorn has not removed yet.
 pytestmark = pytest.mark.filterwarnings(
@@ -322,3 +325,152 @@ async def test_outside_of_the_layers(redis_server: EmbeddedRedis) -> None:
 
     assert (1, []) == (sessions, [key for key in connection.websocket.scope if key.endswith("astack")])
     assert depth < 12
+
+
+class Subclass(FastAPI):
+    """An application that does something around each connection."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await Counting(super().__call__)(scope, receive, send)
+
+
+def with_subclass(router: SocketRouter) -> Any:
+    app = Subclass()
+    app.include_router(router)
+    return app
+
+
+def with_patched_stack(router: SocketRouter) -> Any:
+    """As OpenTelemetry's instrumentation does."""
+    app = app_with(router)
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Counting(build())  # type: ignore[method-assign,assignment,return-value]
+    return app
+
+
+def with_mounted_router(router: SocketRouter) -> Any:
+    app = FastAPI(lifespan=router.lifespan_context)
+    app.router.routes.append(Mount("/", routes=router.routes, middleware=[Middleware(Counting)]))
+    return app
+
+
+@pytest.mark.parametrize(
+    "make", [with_subclass, with_patched_stack, with_mounted_router], ids=lambda make: make.__name__
+)
+async def test_whoever_is_put_around_an_application(redis_server: EmbeddedRedis, make: Any) -> None:
+    """
+    What is called around a connection without being a middleware of the application sees all of it, too.
+    """
+    router = talking()
+    async with serving(make(router), ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            await client.send('{"all": 3}')
+            await received(client, 3)
+            during = Counting.open
+        await until(lambda: Counting.open == 0)
+
+    assert 1 == during
+
+
+async def test_a_tracer_that_patches_the_framework(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    As Sentry does, which puts itself in the place of a method.
+    """
+    call = FastAPI.__call__
+
+    async def traced(self: FastAPI, scope: Any, receive: Any, send: Any) -> None:
+        await Counting(lambda *asgi: call(self, *asgi))(scope, receive, send)
+
+    monkeypatch.setattr(FastAPI, "__call__", traced)
+    async with serving(app_with(talking()), ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            await client.send('{"all": 3}')
+            await received(client, 3)
+            during = Counting.open
+        await until(lambda: Counting.open == 0)
+
+    assert 1 == during
+
+
+async def test_an_application_that_fails_at_the_end(
+    redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A connection that is not served since the application has raised is not counted for ever.
+    """
+    served = APIRouter.app
+
+    async def failing(self: APIRouter, *asgi: Any) -> None:
+        await served(self, *asgi)
+        if asgi[0]["type"] == "websocket":
+            raise ValueError("after the endpoint has returned")
+
+    monkeypatch.setattr(APIRouter, "app", failing)
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address:
+        with pytest.raises(InvalidStatus):
+            await connect(f"ws://{address}/socket")
+
+        await until(lambda: node_of(app).sessions == 0)
+
+
+async def test_a_client_that_speaks_while_much_is_on_its_way(redis_server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    It is no flood: the transport holds little, and what waits for a client that reads is no fault of its own.
+    """
+    configure(max_queued_messages=10_000)
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address, connect(f"ws://{address}/socket", max_queue=1) as client:
+        (connection,) = node_of(app).hub.connections
+        await until(lambda: connection._writer is not None)
+        for _ in range(3_000):
+            connection.offer_whatever_waits(framed(TEXT, b"x" * 10_000))
+        await client.send('{"all": 0}')
+        await client.ping()
+        texts = await received(client, 3_000)
+
+    assert ["x" * 10_000] * 3_000 == texts
+
+
+async def test_nothing_follows_a_close(redis_server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    A client that is cut off, and reads again, gets what the transport held and the close frame, and nothing after that.
+    """
+    configure(max_queued_messages=10_000, max_queued_bytes=2**30, ping_timeout=300 * MS, ping_interval=PATIENCE)
+    app = app_with(talking())
+    async with serving(app, ws=OURS) as address:
+        _reader, writer = await asyncio.open_connection(*address.split(":"), limit=1_000)
+        writer.write(
+            f"GET /socket HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        await until(lambda: len(node_of(app).hub) == 1)
+        (connection,) = node_of(app).hub.connections
+        await until(lambda: connection._writer is not None)
+        for _ in range(3_000):
+            connection.offer_whatever_waits(framed(TEXT, b"x" * 10_000))
+        await until(lambda: connection.closing is not None)
+        await until(lambda: connection._protocol.transport.is_closing())  # type: ignore[union-attr]
+        async with asyncio.timeout(PATIENCE):
+            data = await _reader.read(-1)
+        writer.close()
+
+    frames = parsed(data.partition(b"\r\n\r\n")[2])
+    assert [0x8] == [opcode for opcode in frames if opcode != TEXT]
+    assert 0x8 == frames[-1]
+    assert len(frames) < 3_000
+
+
+def parsed(data: bytes) -> list[int]:
+    """The opcodes of all whole frames."""
+    opcodes = []
+    while len(data) >= 2:
+        size, head = data[1], 2
+        if size == 126:
+            size, head = int.from_bytes(data[2:4]), 4
+        if len(data) >= head + size:
+            opcodes.append(data[0] & 0xF)
+        data = data[head + size :]
+    return opcodes

@@ -545,3 +545,19 @@ test("what is said of a topic that was left meanwhile is nobody's", async t => {
 
   assert.deepEqual([room.state, errors.map(({ error }) => error).includes("closed")], ["left", false]);
 });
+
+test("to leave one topic that nobody asked for hides nothing of the others", async t => {
+  const { server, socket, peer, room } = await inRoom(t);
+  peer.tell("joined", { topic: "room:8", ...joined(1) });
+  await caughtUp(socket, peer);
+  peer.cut();
+  const again = await server.peer();
+  await again.welcome({ topics: { "room:7": joined(20), "room:8": joined(1) } });
+  await caughtUp(socket, again);
+
+  socket.topic("room:8").leave();
+  again.tell("left", { topic: "room:7", why: "removed" });
+  await caughtUp(socket, again);
+
+  assert.equal(room.state, "left");
+});
