@@ -1,12 +1,14 @@
 """What stands before a served application: test clients enter as the user that they name, all others pass."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from secrets import compare_digest, token_hex
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from qrsocket.context import authenticated
+from qrsocket.users import User, user_id
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
@@ -30,8 +32,8 @@ class Door:
         self.lifespan: asyncio.Task[Any] | None = None
 
     def key(self, user: str) -> dict[str, str]:
-        """Return the header that a connection of *user* sends."""
-        return {HEADER: f"{self._secret} {quote(user, safe='')}"}
+        """Return the header that a client of *user* sends from now on: it is issued now, and stays as it is."""
+        return {HEADER: f"{self._secret} {time.time()} {quote(user, safe='')}"}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -51,16 +53,17 @@ class Door:
             self.failure = error
             raise
 
-    def _take_user(self, scope: Scope) -> str | None:
+    def _take_user(self, scope: Scope) -> User | None:
         user = None
         others = []
         for name, value in scope["headers"]:
             if name != HEADER.encode():
                 others.append((name, value))
                 continue
-            secret, _, quoted = value.decode("latin-1").partition(" ")
+            secret, _, proof = value.decode("latin-1").partition(" ")
             if compare_digest(secret.encode(), self._secret.encode()):
-                user = unquote(quoted)
+                issued_at, quoted = proof.split(" ")
+                user = User(user_id(unquote(quoted)), issued_at=float(issued_at))
         # In place: uvicorn logs from this very scope, and qrsocket hides the query from it there.
         scope["headers"] = others
         return user

@@ -7,11 +7,16 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import Depends
+from redis import Redis
 
 import qrsocket
 import qrsocket.sync
 from qrsocket import CloseCode, User, authenticated, socket
+from qrsocket.keys import Keyspace
+from qrsocket.presence.revocation import revoke
+from qrsocket.roundtrip import run
 from qrsocket.server import SocketRouter
+from qrsocket.settings import get_settings
 from qrsocket.testing import RequestFailed, client
 from tests.app.conftest import Serve
 from tests.app.speaking import VERSION_1, OpenSpeaker
@@ -142,6 +147,30 @@ async def test_nobody_slips_through(
 
     assert {1000, 4101} == {code for codes in await asyncio.gather(*loops) for code in codes}
     await until_online("ada", 0)
+
+
+async def test_a_node_that_did_not_hear_it(serve: Serve, open_client: Open, redis: Redis) -> None:
+    """
+    A node that the order to close did not reach finds out when it comes back after a fence.
+    """
+    address = await serve(router_of_tokens())
+    old, new = [await come(open_client, address, f"ada {when}", [VERSION_1]) for when in (1.5, time.time() + HOUR)]
+    await until_online("ada", 2)
+    keys = Keyspace.of(get_settings()).shards[0]
+
+    run(redis, revoke(keys, ["u:ada"], seconds=60), timeout=PATIENCE)
+    redis.delete(keys.nodes)
+
+    assert 4101 == await old.closed()
+    await until_online("ada", 1)
+    await socket.to("ada").send("hello")
+    assert "hello" in str(await until_text(new))
+
+
+async def until_text(somebody: Client) -> str | bytes:
+    while (frame := await somebody.receive_text())[:1] == "!":
+        pass
+    return frame
 
 
 @BOTH

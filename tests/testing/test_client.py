@@ -206,6 +206,20 @@ async def test_nothing_disturbs_no_other_device() -> None:
         await laptop.receives_nothing()
 
 
+async def test_a_client_is_revoked() -> None:
+    """
+    A client that was made before its user was revoked stays out, and a new one comes in.
+    """
+    app = shops.echo()
+    async with client(app, user="alice") as before:
+        await socket.to("alice").revoke()
+        assert CloseCode.REVOKED == await before.closed()
+        await before.reconnect()
+        assert CloseCode.REVOKED == await before.closed()
+        async with client(app, user="alice") as after:
+            assert "alice" == after.user
+
+
 async def test_nothing_of_a_closed_connection() -> None:
     """
     A connection that is closed is no proof that nothing was sent.
