@@ -248,6 +248,17 @@ class Counting:
             Counting.open -= scope["type"] == "websocket"
 
 
+async def seen_while_open(app: Any) -> int:
+    """Return how many connections `Counting` sees while there is one; when that is closed, it must see none."""
+    async with serving(app, ws=OURS) as address:
+        async with connect(f"ws://{address}/socket") as client:
+            await client.send('{"all": 3}')
+            await received(client, 3)
+            during = Counting.open
+        await until(lambda: Counting.open == 0)
+    return during
+
+
 def with_middleware(app: FastAPI, _router: SocketRouter) -> Any:
     app.add_middleware(Counting)
     return app
@@ -270,14 +281,7 @@ async def test_whoever_waits_for_the_end(redis_server: EmbeddedRedis, put: Any) 
     A middleware, wherever it is, sees a connection for as long as that is open.
     """
     router = talking()
-    async with serving(put(app_with(router), router), ws=OURS) as address:
-        async with connect(f"ws://{address}/socket") as client:
-            await client.send('{"all": 3}')
-            await received(client, 3)
-            during = Counting.open
-        await until(lambda: Counting.open == 0)
-
-    assert 1 == during
+    assert 1 == await seen_while_open(put(app_with(router), router))
 
 
 @pytest.mark.parametrize("where", ["router", "include", "application"])
@@ -362,14 +366,7 @@ async def test_whoever_is_put_around_an_application(redis_server: EmbeddedRedis,
     What is called around a connection without being a middleware of the application sees all of it, too.
     """
     router = talking()
-    async with serving(make(router), ws=OURS) as address:
-        async with connect(f"ws://{address}/socket") as client:
-            await client.send('{"all": 3}')
-            await received(client, 3)
-            during = Counting.open
-        await until(lambda: Counting.open == 0)
-
-    assert 1 == during
+    assert 1 == await seen_while_open(make(router))
 
 
 async def test_a_tracer_that_patches_the_framework(
@@ -384,14 +381,7 @@ async def test_a_tracer_that_patches_the_framework(
         await Counting(lambda *asgi: call(self, *asgi))(scope, receive, send)
 
     monkeypatch.setattr(FastAPI, "__call__", traced)
-    async with serving(app_with(talking()), ws=OURS) as address:
-        async with connect(f"ws://{address}/socket") as client:
-            await client.send('{"all": 3}')
-            await received(client, 3)
-            during = Counting.open
-        await until(lambda: Counting.open == 0)
-
-    assert 1 == during
+    assert 1 == await seen_while_open(app_with(talking()))
 
 
 async def test_an_application_that_fails_at_the_end(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from qrsocket.message import NO_OPTIONS, Message
+from qrsocket.fanout.publish import Frame
+from qrsocket.message import NO_OPTIONS
 from qrsocket.position import Entry, Position
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.registry import Registration
@@ -15,7 +16,7 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.exchange import Exchange
 from qrsocket.server.hub import Hub
 from qrsocket.server.mender import Mender
-from qrsocket.server.subscription import Feed, Subscription
+from qrsocket.server.subscription import Subscription
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.streams import Stream, topic_of
 
@@ -30,14 +31,16 @@ def apply() -> None:
 def _without_resync() -> None:
     """A node that does not hear a message does not look for it."""
 
-    following = Hub._next
+    deliver = Hub.deliver
 
-    def take_as_it_comes(self: Hub, feed: Feed, stream: Stream, position: Position, message: Message) -> None:
-        if feed.position is not None and feed.position.epoch == position.epoch:
-            feed.position = position._replace(offset=position.offset - 1)
-        following(self, feed, stream, position, message)
+    def take_as_it_comes(self: Hub, frame: Frame) -> None:
+        for stream, offset in frame.recipients:
+            feed = self._feeds.get(stream)
+            if feed is not None and offset is not None and feed.epoch == frame.epoch:
+                feed.offset = offset - 1
+        deliver(self, frame)
 
-    Hub._next = take_as_it_comes  # type: ignore[method-assign]
+    Hub.deliver = take_as_it_comes  # type: ignore[method-assign]
     Mender.suspect = lambda self: None  # type: ignore[method-assign]
 
 
@@ -129,7 +132,7 @@ def _without_others_in_recovery() -> None:
 
 def _without_failures() -> None:
     """A request whose handler fails is not answered."""
-    Exchange.failed = lambda self, text, request: None  # type: ignore[method-assign]
+    Exchange.failed = lambda self, text, request, *, is_temporary: None  # type: ignore[method-assign]
 
 
 def _in_lua(*changes: tuple[str, str]) -> Callable[[], None]:
