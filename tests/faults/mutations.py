@@ -191,6 +191,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "settle-window": ("wipe-redis",),
     # Other faults have clients come back, which then ask for all anew.
     "topics-compared": ("cut-node",),
+    "topic-tops": ("cut-node",),
     "jobs-reread": ("cut-node",),
     # Hardly anything else that keeps an answer back.
     "failures": ("deaf-client", "kill-worker"),
