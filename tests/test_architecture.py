@@ -30,7 +30,7 @@ STATIONS = (
         "awaited",
         "listening",
     ),
-    ("failures", "trouble", "quiet", "roundtrip", "clients"),
+    ("failures", "trouble", "quiet", "patience", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
     ("sender",),
     ("", "sync"),

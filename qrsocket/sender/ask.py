@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 from qrsocket import clients
 from qrsocket.errors import Unavailable
 from qrsocket.failures import has_answered
-from qrsocket.roundtrip import Call, Patience, arun_all, run_all
+from qrsocket.patience import Patience
+from qrsocket.roundtrip import Call, arun_all, run_all
 from qrsocket.sender.circuit import circuit_of
 from qrsocket.settings import Settings
 

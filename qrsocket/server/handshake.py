@@ -14,8 +14,8 @@ from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.exchange import Arrival
+from qrsocket.server.finding import protocol_of
 from qrsocket.server.parameters import Function, Kind
-from qrsocket.server.protocol import protocol_of
 from qrsocket.settings import Settings
 from qrsocket.users import User
 

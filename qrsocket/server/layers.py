@@ -14,7 +14,8 @@ import starlette
 from starlette.applications import Starlette
 from starlette.websockets import WebSocket
 
-from qrsocket.server.protocol import Serve, protocol_of
+from qrsocket.server.finding import protocol_of
+from qrsocket.server.protocol import Serve
 
 # Where FastAPI keeps what is to be closed when the endpoint has returned, and an upload of its own.
 STACKS = ("fastapi_inner_astack", "fastapi_function_astack")

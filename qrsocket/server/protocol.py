@@ -1,11 +1,11 @@
 """
-uvicorn's WebSocket protocol, with limits of our own and a way to write past ASGI: all that we know of its insides.
+uvicorn's WebSocket protocol, with limits of our own and a way to write past ASGI.
 
     uvicorn main:app --ws qrsocket.server.protocol:WebSocketProtocol
 
 What is sent to a thousand clients is framed once, and ASGI would frame it for each. So the protocol lends its transport
-to the connection that it serves, by an extension in the ASGI scope. Under uvicorn's own class it is found as well, and
-becomes one of these; what comes before the first byte of a message is uvicorn's then.
+to the connection that it serves, by an extension in the ASGI scope: see finding.py. Besides that, opening.py and
+http_protocol.py nothing knows of uvicorn's insides.
 """
 
 import asyncio
@@ -15,9 +15,6 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeAlias, cast
-
-from starlette.websockets import WebSocket
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from qrsocket.server.framing import close_frame
 from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
@@ -242,46 +239,6 @@ class WebSocketProtocol(Opening):
         logger.warning("flood of frames: connection aborted")
         self.transport.abort()
         return False
-
-
-def protocol_of(websocket: WebSocket) -> WebSocketProtocol | None:
-    """
-    Return what serves *websocket*; call it in the task that the server has made. None with another server, or another
-    of uvicorn's protocols.
-    """
-    lent: dict[str, Any] = websocket.scope.get("extensions", {}).get(EXTENSION, {})
-    owner = lent.get("protocol") or _owner_of(websocket)
-    if type(owner) is WebSocketsSansIOProtocol:
-        owner.__class__ = WebSocketProtocol
-    return owner if isinstance(owner, WebSocketProtocol) else None
-
-
-def what_is_lost() -> str | None:
-    """Return what this server does not give us, and what to do about it; call it in the lifespan's task."""
-    config = getattr(_runner(), "config", None)
-    chosen = getattr(config, "ws_protocol_class", None)
-    if isinstance(chosen, type) and issubclass(chosen, WebSocketProtocol):
-        return None
-    if chosen is WebSocketsSansIOProtocol:
-        lost = "uvicorn's own WebSocket class serves: nothing is limited before a WebSocket is accepted"
-    else:
-        lost = "this server lends no transport: each message costs several times as much, and limits are the server's"
-    return f"{lost}. Start it with `qrsocket serve`, or `uvicorn --ws {WebSocketProtocol.__module__}:WebSocketProtocol`"
-
-
-def _owner_of(websocket: WebSocket) -> object:
-    receive = websocket._receive  # noqa: SLF001 - ASGI hands out nothing else that leads to the transport
-    owner = getattr(receive, "__self__", None)
-    if isinstance(owner, WebSocketsSansIOProtocol):
-        return owner
-    return _runner()  # a middleware has wrapped it, as tracers do
-
-
-def _runner() -> object:
-    """Return whose method this task runs: of the server's tasks, the protocol or the lifespan."""
-    task = asyncio.current_task()
-    frame = getattr(task and task.get_coro(), "cr_frame", None)
-    return frame and frame.f_locals.get("self")
 
 
 def end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:

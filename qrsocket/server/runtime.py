@@ -23,6 +23,7 @@ from qrsocket.presence.table import Edge, live_nodes
 from qrsocket.roundtrip import Call, arun
 from qrsocket.server import requests
 from qrsocket.server.draining import drain
+from qrsocket.server.finding import what_is_lost
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
@@ -32,7 +33,6 @@ from qrsocket.server.mender import Mender
 from qrsocket.server.outgoing import Outbox
 from qrsocket.server.parsing import Parsing
 from qrsocket.server.places import Places, most_strangers
-from qrsocket.server.protocol import what_is_lost
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.server.signals import clients_first

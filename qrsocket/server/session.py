@@ -24,6 +24,7 @@ from qrsocket.message import Kind, Message
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import proof_in
 from qrsocket.server.dispatch import Dispatch
+from qrsocket.server.finding import protocol_of
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.handshake import refuse
 from qrsocket.server.hello import Hello, read_hello
@@ -32,7 +33,6 @@ from qrsocket.server.joining import Joining
 from qrsocket.server.layers import serve_outside
 from qrsocket.server.parsing import ClientGone
 from qrsocket.server.places import Place
-from qrsocket.server.protocol import protocol_of
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.welcome import Welcome, welcome

@@ -20,6 +20,7 @@ from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.server import SocketRouter
 from qrsocket.server.framing import TEXT, framed
+from qrsocket.server.http_protocol import HttpProtocol
 from qrsocket.server.protocol import WebSocketProtocol
 from qrsocket.server.runtime import Node, running_node
 from tests.app.certificate import make_certificate
@@ -33,10 +34,11 @@ pytestmark = pytest.mark.filterwarnings(
 
 OURS = WebSocketProtocol
 LANES: dict[str, dict[str, Any]] = {
-    "ours": {"ws": OURS},
+    "ours": {"ws": OURS, "http": HttpProtocol},
+    "ours for WebSockets": {"ws": OURS},
     "uvicorn's own, which becomes ours": {"ws": "websockets-sansio"},
     "another one": {"ws": "websockets"},
-    "ours, without uvloop": {"ws": OURS, "loop": "asyncio"},
+    "ours, without uvloop": {"ws": OURS, "http": HttpProtocol, "loop": "asyncio"},
 }
 
 
@@ -133,7 +135,7 @@ async def test_what_is_lost_is_said(redis_server: EmbeddedRedis, caplog: pytest.
             lent = connection._asgi_writer is None
 
     lines = [record.getMessage() for record in caplog.records if "qrsocket serve" in record.getMessage()]
-    is_ours = LANES[name]["ws"] is OURS
+    is_ours = LANES[name].get("http") is HttpProtocol
     assert ([] if is_ours else lines) == [ready[key] for key in ready if key == "lost"]
     assert (0 if is_ours else 1) == len(lines)
     assert (name != "another one") == lent

@@ -17,9 +17,10 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from qrsocket import Unavailable, roundtrip
+from qrsocket import Unavailable, patience, roundtrip
 from qrsocket.failures import has_answered
-from qrsocket.roundtrip import FIRST_PAUSE, LONGEST_PAUSE, Call, Patience, Script, script_call
+from qrsocket.patience import FIRST_PAUSE, LONGEST_PAUSE, Patience
+from qrsocket.roundtrip import Call, Script, script_call
 from tests.conftest import MS
 
 
@@ -36,7 +37,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(roundtrip, "time", clock)
+    for module in (roundtrip, patience):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
