@@ -74,9 +74,7 @@ class Frame:
         else:
             kind, number, epoch, message_id, options, *rest = words
             recipients = tuple(zip(rest[::2], map(_offset, rest[1::2]), strict=True))
-        if kind not in KINDS:
-            raise ValueError(f"no kind of frame: {kind}")
-        message = Message(KINDS[kind], payload, Options.of_words(options) if options else NO_OPTIONS)
+        message = Message(KINDS.get(kind) or Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
         return Frame(int(number), epoch, message_id, recipients, message)
 
 

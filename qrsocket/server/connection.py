@@ -185,7 +185,7 @@ class Connection(Outgoing):
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client closed first
         finally:
-            self.gone()
+            self.gone()  # nothing follows a close frame
             if self._asgi_writer is not None:
                 self._asgi_writer.cancel()
             if self._protocol is not None:

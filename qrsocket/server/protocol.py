@@ -74,8 +74,7 @@ class WebSocketProtocol(Opening):
         return True
 
     def cut(self, code: int, reason: str) -> None:
-        """Close behind what the transport holds, and without what still waits."""
-        self.take_back()
+        """Close behind what the transport holds, and without what still waits: `take_back` comes next."""
         if not self.transport.is_closing():
             self.transport.write(close_frame(code, reason))
             self.transport.close()

@@ -219,3 +219,14 @@ def test_what_is_no_frame_is_refused(data: bytes) -> None:
     """
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
         Frame.parse(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"j\t1", b"?\t1\te\tm\t\tu:ada\t1\n", b"j\t1\te\tm\t\tu:ada\n", b"j\tx\te\tm\t\tu:ada\t1\n"]
+)
+def test_what_is_no_frame(data: bytes) -> None:
+    """
+    What cannot be read, of a kind from a newer version say, is a ValueError.
+    """
+    with pytest.raises(ValueError, match=r"."):
+        Frame.parse(data)
