@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ async def test_a_wrong_password(act: Act, configure: Configure, monkeypatch: pyt
         pauses += 1
         return 0.0
 
-    monkeypatch.setattr("qrsocket.roundtrip.random.uniform", count_pauses)
+    monkeypatch.setattr(random, "uniform", count_pauses)
     with embedded_redis("--requirepass", "right") as server:
         configure(redis_url=f"redis://:canary@127.0.0.1:{server.port}/0")
 
