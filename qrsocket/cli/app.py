@@ -64,26 +64,29 @@ app.command()(serve)
 
 @app.command()
 def send(
-    user: Annotated[str, typer.Argument(metavar="USER", help="Id of the user.")],
+    recipient: Annotated[str, typer.Argument(metavar="USER", help="Id of the user; with --topic the name of a topic.")],
     message: Annotated[str, typer.Argument(metavar="MESSAGE", help="JSON, or else text.")],
+    topic: Annotated[bool, typer.Option("--topic", help="Send it to all who have joined a topic.")] = False,
     text: Annotated[bool, typer.Option("--text", help="Send it as text even if it is JSON.")] = False,
 ) -> None:
     """
-    Send a message to a user, on all devices.
+    Send a message to a user, on all devices, or to a topic.
 
     [bold]Examples[/bold]
 
       qrsocket send alice '{"hello": "world"}'
       qrsocket send alice "see you at noon"
+      qrsocket send --topic room:7 "closing in five minutes"
       qrsocket send 42 '[1, 2]' --text
     """
     with failing_in_one_line():
-        delivery = ask.send(user, message, as_text=text)
+        delivery = ask.send(recipient, message, is_topic=topic, as_text=text)
     if delivery:
         connections = _count(delivery.connections, "connection")
         typer.echo(f"sent to {connections} on {_count(delivery.nodes, 'node')}")
     else:
-        typer.echo(f"{user} is offline: sent to 0 connections")
+        reason = f"nobody has joined {recipient}" if topic else f"{recipient} is offline"
+        typer.echo(f"{reason}: sent to 0 connections")
 
 
 @app.command()

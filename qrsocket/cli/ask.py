@@ -16,16 +16,16 @@ from qrsocket.sync import socket
 from qrsocket.users import user_ids
 
 
-def send(user: str, message: str, *, as_text: bool) -> Delivery:
+def send(recipient: str, message: str, *, is_topic: bool, as_text: bool) -> Delivery:
     """
-    Send *message* to *user*: what is JSON goes as a JSON document, unless *as_text*.
+    Send *message* to a user, or to a topic: what is JSON goes as a JSON document, unless *as_text*.
 
     Raises:
         Failed: It was not sent, or that is not known.
     """
     value = message if as_text else _json_or_text(message)
     with _failing_in_one_line():
-        return socket.to(user).send(value)
+        return (socket.topic(recipient) if is_topic else socket.to(recipient)).send(value)
 
 
 def online(users: Sequence[str]) -> list[str]:

@@ -92,6 +92,20 @@ def test_send_to_someone_offline(redis_server: EmbeddedRedis) -> None:
     assert (0, "alice is offline: sent to 0 connections\n") == (result.exit_code, result.stdout)
 
 
+def test_send_to_a_topic(node: Node, second_node: Node) -> None:
+    """
+    `send --topic` reaches all who have joined, and says so where nobody has.
+    """
+    empty = qrsocket("send", "--topic", "room:7", "hello")
+    node.attach_all(["t:room:7"])
+    second_node.attach_all(["t:room:7"])
+    result = qrsocket("send", "room:7", "hello", "--topic")
+
+    assert (0, "nobody has joined room:7: sent to 0 connections\n") == (empty.exit_code, empty.stdout)
+    assert (0, "sent to 2 connections on 2 nodes\n") == (result.exit_code, result.stdout)
+    assert [b"hello"] == node.messages()
+
+
 @pytest.mark.parametrize(
     ("words", "payload"),
     [
@@ -116,8 +130,12 @@ def test_send_json_or_text(node: Node, words: list[str], payload: bytes) -> None
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["", "hi"], "a user id must not be empty"), (["alice", "x" * 300_000], "over the limit of 262144")],
-    ids=["no id", "too large"],
+    [
+        (["", "hi"], "a user id must not be empty"),
+        (["--topic", "room 7", "hi"], "1 to 200 visible ASCII characters"),
+        (["alice", "x" * 300_000], "over the limit of 262144"),
+    ],
+    ids=["no id", "no topic", "too large"],
 )
 def test_send_refused(redis_server: EmbeddedRedis, words: list[str], expected: str) -> None:
     """
