@@ -90,16 +90,16 @@ async def _closed_clients() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def configure() -> Iterator[Configure]:
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Change settings until the test ends, for subprocesses too: `configure(lease=0.2, shards=3)`."""
-    with pytest.MonkeyPatch.context() as environment:
 
-        def change(**settings: object) -> None:
-            for name, value in settings.items():
-                environment.setenv(f"QRSOCKET_{name.upper()}", str(value))
-            get_settings.cache_clear()
+    def change(**settings: object) -> None:
+        for name, value in settings.items():
+            monkeypatch.setenv(f"QRSOCKET_{name.upper()}", str(value))
+        get_settings.cache_clear()
 
-        yield change
+    yield change
+    monkeypatch.undo()  # here, so that nobody reads the settings of this test once more
     get_settings.cache_clear()
 
 

@@ -39,7 +39,8 @@ class Mailbox:
     def __init__(self, on_edge: Callable[[Edge], None], *, grace: float, lease: float) -> None:
         """
         Args:
-            on_edge: Gets each edge once, to `begin` and `end` it; must not block.
+            on_edge: Gets each edge, to `begin` and `end` it; one that was told may come once more, and does not begin.
+                Must not block.
             grace, lease: Seconds, as in the settings.
         """
         self.held: dict[Stream, Edge] = {}

@@ -31,7 +31,9 @@ async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[...,
 
     def new(on_edge: Callable[[Edge], None], *, here: set[Stream]) -> Keeper:
         count = lambda stream: int(stream in here)  # noqa: E731
-        keeper = Keeper(get_settings(), lambda: here, count, on_edge, lambda *_: None, Trouble("sockets stay open"))
+        keeper = Keeper(
+            get_settings(), lambda: here, count, lambda _: None, on_edge, lambda *_: None, Trouble("sockets stay open")
+        )
 
         async def live() -> None:
             for number in range(1, 10):
@@ -143,9 +145,9 @@ async def test_what_another_node_told_outlives_it(
     await keeper.register([ALICE])
 
     assert again is not None
-    assert [(True, again.seq - 2), (False, again.seq - 1), (False, again.seq + 1)] == [
-        (edge.online, edge.seq) for edge in edges
-    ]
+    # A renewal may hand one over once more: `begin` knows that it was told.
+    told = [(edge.online, edge.seq) for edge in dict.fromkeys(edges)]
+    assert [(True, again.seq - 2), (False, again.seq - 1), (False, again.seq + 1)] == told
 
 
 async def test_topics_and_members_come_back(
