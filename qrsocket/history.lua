@@ -1,4 +1,6 @@
--- What was sent to a stream, and where a client is in it. Comes after offsets.lua.
+-- What was sent to a stream, and where a client is in it.
+--include keys
+--include offsets
 local PAGE, PAGE_BYTES, STEP = 50, 524288, 5
 
 -- The newest offset of a stream.
@@ -9,11 +11,18 @@ local function top_of(stream)
 end
 
 -- Count one more message of a stream, and return its offset.
-local function count(stream) return next_offset(position(stream), history(stream)) end
+local function count(stream)
+  local offset = redis.call('INCR', position(stream))
+  if offset <= since then
+    begin_offsets(position(stream), history(stream))
+    offset = redis.call('INCR', position(stream))
+  end
+  return digits(offset)
+end
 
 -- One page of what came after a position.
 -- Returns {newest offset, offset that this page reaches, 1 if nothing is missing before or in it,
--- {offset, kind, payload, options}...}, and the bytes in it. With no room for more than one message it has one.
+-- {offset, kind, payload, options, signature}...}, and the bytes in it. With no room for more than one message it has one.
 local function missed(stream, known_epoch, known_offset, most_bytes)
   local top, from, is_whole = top_of(stream), known_offset, known_epoch == epoch
   -- Of another epoch: what is kept of it and of this one is new, but for what the client has seen.
@@ -27,7 +36,7 @@ local function missed(stream, known_epoch, known_offset, most_bytes)
     if #entries < step then reached, more = top, false end
     for _, entry in ipairs(entries) do
       local offset, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
-      page[#page + 1] = {digits(offset), fields[2], fields[4], fields[6]}
+      page[#page + 1] = {digits(offset), fields[2], fields[4], fields[6], fields[8]}
       size = size + #fields[4]
       if more then reached = offset end
       if #page == PAGE or size >= most_bytes then reached, more = offset, false break end

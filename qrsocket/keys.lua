@@ -1,4 +1,5 @@
 -- The key names of keys.py, for scripts.
+--include base
 local nodes, reaping, grace = base .. 'nodes', base .. 'reaping', base .. 'grace'
 local function streams(node) return base .. 'node:' .. node .. ':streams' end
 local function claims(node) return base .. 'node:' .. node .. ':claims' end

@@ -55,7 +55,7 @@ class Keys:
 
     @property
     def server(self) -> str:
-        """Hash: run_id, epoch, since, settle_until, lease_ms, beat. Which process of Redis was last seen, and when."""
+        """Hash: run_id, epoch, settle_until, lease_ms, beat. Which process of Redis was last seen, and when."""
         return f"{self.base}server"
 
     def streams(self, node: str) -> str:

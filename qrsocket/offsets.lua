@@ -1,26 +1,17 @@
 -- An offset counts the messages of a stream. It begins with the clock and not with 0, so that it is a new one after
--- Redis forgot: above what was given out before, as long as that was under 1 000 a second since. Comes after epoch.lua.
-local FORGOTTEN_MS = 300000 -- a position that no connection has asked for yet
-
+-- Redis forgot: above what was given out before, as long as that was under 1 000 a second since.
+--include epoch
 local function begin_offsets(position_key, history_key)
-  -- The id that Redis gives is not below the last one. To read that, who only sends would have to be allowed to read
-  -- everybody's messages.
-  local id, last = redis.call('XADD', history_key, 'NOMKSTREAM', '*', '', ''), 0
+  -- The id that Redis gives is the clock in ms, and not below the last one. To read that, who only sends would have to be
+  -- allowed to read everybody's messages.
+  local id, top = redis.call('XADD', history_key, 'NOMKSTREAM', '*', '', ''), since
   if id then
     redis.call('XDEL', history_key, id)
-    last = tonumber(string.match(id, '^%d+'))
+    top = math.max(top, tonumber(string.match(id, '^%d+')))
+  else
+    local time = redis.call('TIME')
+    top = math.max(top, time[1] * 1000 + math.floor(time[2] / 1000))
   end
-  local top = math.max(clock(), since, last)
-  redis.call('SET', position_key, digits(top), 'PX', FORGOTTEN_MS)
+  redis.call('SET', position_key, top, 'PX', 300000) -- that no connection has asked for it yet
   return top
-end
-
--- Count one more message, and return its offset.
-local function next_offset(position_key, history_key)
-  local offset = redis.call('INCR', position_key)
-  if offset <= since then
-    begin_offsets(position_key, history_key)
-    offset = redis.call('INCR', position_key)
-  end
-  return digits(offset)
 end

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qrsocket.message import NO_OPTIONS, Kind, Message, Options
+from qrsocket.signing import Ring
+from qrsocket.streams import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +54,23 @@ class Missed:
         return Position(self.top.epoch, self.entries[0].offset - 1) if self.entries else self.reached
 
 
-def parse_missed(epoch: str, page: Sequence[Any]) -> Missed:
-    """Read what the function `missed` of history.lua returns."""
+def parse_missed(epoch: str, page: Sequence[Any], stream: Stream, ring: Ring | None = None) -> Missed:
+    """Read what `missed` of history.lua returns of *stream*, and leave out what no key of *ring* has signed."""
     top, reached, is_whole, *entries = page
     return Missed(
         Position(epoch, int(top)),
         Position(epoch, int(reached)),
         bool(is_whole),
-        tuple(_readable(entries)),
+        tuple(_readable(stream, entries, ring)),
     )
 
 
-def _readable(entries: Sequence[Any]) -> Iterator[Entry]:
-    for offset, kind, payload, *options in entries:
+def _readable(stream: Stream, entries: Sequence[Any], ring: Ring | None) -> Iterator[Entry]:
+    for offset, kind, payload, *rest in entries:
         try:
-            said = Options.of_words(options[0].decode()) if options and options[0] else NO_OPTIONS
-            yield Entry(int(offset), Message(Kind(kind.decode()), payload, said))
+            options, signature, *_ = *(word.decode() for word in rest), "", ""
+            message = Message(Kind(kind.decode()), payload, Options.of_words(options) if options else NO_OPTIONS)
+            if ring is None or ring.is_genuine(ring.content(message.kind, options, payload), stream, signature):
+                yield Entry(int(offset), message)
         except ValueError:  # from a newer version: one such message must not keep a client from all others
             logger.warning("message of an unknown kind skipped", extra={"offset": int(offset)})

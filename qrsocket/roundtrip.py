@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import hiredis
 import redis.asyncio
 from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
 
@@ -19,6 +21,7 @@ from qrsocket.listening import Listening
 from qrsocket.patience import LEAST_TIME, Patience
 
 T = TypeVar("T")
+INCLUDE = re.compile(r"^ *--include (\S+)\n", re.MULTILINE)
 Word: TypeAlias = str | bytes | int | float
 
 
@@ -42,22 +45,26 @@ class Script:
 
     @staticmethod
     @cache
-    def load(package: str, name: str, *prelude: str, base: str = "") -> "Script":
+    def load(name: str, *, base: str = "") -> "Script":
         """
-        Read `<name>.lua` of *package* with what it shares put before it: `base.lua`, then *prelude* in order, each a
-        path below `qrsocket` without its ending.
+        Read a script of this package, with the files that it includes.
 
         Args:
+            name: Its path below `qrsocket`, without `.lua`.
             base: Of the keys that it is run with. It is part of the source, so that a restarted server does not know
                 the script of one shard, or application, because another has just sent its own: `epoch.lua` needs that.
         """
-        root = files("qrsocket")
-        own = files(package).joinpath(f"{name}.lua").read_text()
-        shared = [root.joinpath(f"{part}.lua").read_text() for part in ("base", *prelude)]
+        source = _with_includes(name, set())
         # Redis takes the flags of a script from its very first line.
-        flags, own = own.split("\n", 1) if own.startswith("#!") else ("#!lua", own)
-        note = [f"-- {base}"] if base else []
-        return Script("\n".join([flags, *note, *shared, own]))
+        flags, source = source.split("\n", 1) if source.startswith("#!") else ("#!lua", source)
+        return Script("\n".join([flags, f"-- {base}", source]))
+
+
+def _with_includes(name: str, included: set[str]) -> str:
+    """Read a file in Lua; the line `--include <name>` stands for another one, where that is named first."""
+    included.add(name)
+    source = files("qrsocket").joinpath(f"{name}.lua").read_text()
+    return INCLUDE.sub(lambda line: "" if line[1] in included else _with_includes(line[1], included), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +193,13 @@ async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[W
 
 def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
     """
-    Do what `execute_command` does of what a script needs: not its retries, metrics and parsers of answers, which take
-    as long as the rest.
+    Do what `execute_command` does of what a script needs: not its retries, metrics, conversions and parsers of answers,
+    which take as long as the rest.
     """
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_command(*words)
+        connection.send_packed_command([_packed(words)])
         return connection.read_response()
     except ResponseError:
         raise
@@ -203,11 +210,16 @@ def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
         pool.release(connection)
 
 
+def _packed(words: tuple[Word, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one only
+    return packed
+
+
 async def _run_script_awaiting(client: "redis.asyncio.Redis", words: tuple[Word, ...]) -> Any:
     pool = client.connection_pool
     connection = await pool.get_connection()
     try:
-        await connection.send_command(*words)
+        await connection.send_packed_command([_packed(words)])
         return await connection.read_response()
     except ResponseError:
         raise

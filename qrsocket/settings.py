@@ -12,6 +12,7 @@ from pydantic import AllowInfNan, BeforeValidator, Field, SecretStr, field_valid
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from qrsocket import origins, redis_url
+from qrsocket.signing import Ring, read_keys, ring_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,12 @@ class Settings(BaseSettings):
         pattern=r"^[\w.-]+$",
         description="Second word of every key and channel. Pub/sub ignores database numbers, so two applications on "
         "one server need two names.",
+    )
+    signing_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(read_keys)] = Field(
+        default=(),
+        description="Keys that all processes of the application share, with commas between them: messages and orders "
+        "are signed by the first, and taken if any has signed them. Empty: nothing is signed. To introduce or change "
+        "one, see docs/security.md.",
     )
     shards: Annotated[int, Ge(1), Le(1024)] = Field(
         default=1, description="Hash slots to spread users over. Changing it loses who is online: restart everything."
@@ -180,6 +187,11 @@ class Settings(BaseSettings):
         default=False,
         description="Tell clients the text of unexpected exceptions. Never in production: it shows secrets.",
     )
+
+    @property
+    def ring(self) -> Ring | None:
+        """What messages are signed by; None: they are not."""
+        return ring_of(self.signing_keys, f"{self.prefix}\t{self.application}")
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":

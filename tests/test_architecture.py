@@ -19,6 +19,7 @@ STATIONS = (
     ("errors", "redis_url", "origins"),
     (
         "settings",
+        "signing",
         "streams",
         "users",
         "topics",

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from qrsocket.keys import Keys
-from qrsocket.message import KINDS, NO_OPTIONS, Kind, Message, Options
+from qrsocket.message import KINDS, NO_OPTIONS, ORDERS, Kind, Message, Options
 from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.signing import Content, Ring
 from qrsocket.streams import Stream
 
 REMEMBER = 300.0
 # More recipients go in several calls, so that one send does not hold up everyone: 1 000 take Redis about 5 ms.
 RECIPIENTS_PER_CALL = 1_000
+# What processes say, and not Redis.
+SIGNED = frozenset((Kind.JSON, Kind.TEXT, Kind.BINARY)) | ORDERS
 
 
 class Keep(NamedTuple):
@@ -58,28 +61,44 @@ class Frame:
     message: Message
 
     @staticmethod
-    def parse(data: bytes) -> "Frame":
+    def parse(data: bytes, ring: Ring | None = None) -> "Frame":
         """
         Read `<kind>\\t<number>\\t<epoch>\\t<message id>\\t<options>\\t<stream>\\t<offset>\\t…\\n<payload>`. No id holds
-        a control character.
+        a control character. An offset may be followed by a dot and a signature.
+
+        Args:
+            ring: Keys that messages and orders must be signed by: the others are left without recipients. The rest is
+                said by Redis, which has no key.
 
         Raises:
             ValueError: *data* is not a frame.
         """
         head, _, payload = data.partition(b"\n")
-        words = head.decode().split("\t")
-        if len(words) == 7:  # most are for one stream
-            kind, number, epoch, message_id, options, stream, offset = words
-            recipients: tuple[tuple[Stream, int | None], ...] = ((stream, _offset(offset)),)
-        else:
-            kind, number, epoch, message_id, options, *rest = words
-            recipients = tuple(zip(rest[::2], map(_offset, rest[1::2]), strict=True))
+        kind, number, epoch, message_id, options, *rest = head.decode().split("\t")
         message = Message(KINDS.get(kind) or Kind(kind), payload, Options.of_words(options) if options else NO_OPTIONS)
+        if ring is not None and message.kind in SIGNED:
+            rest = _genuine(ring, ring.content(kind, options, payload), rest)
+        if len(rest) == 2:  # most are for one stream
+            recipients: tuple[tuple[Stream, int | None], ...] = ((rest[0], _offset(rest[1])),)
+        else:
+            recipients = tuple(zip(rest[::2], map(_offset, rest[1::2]), strict=True))
         return Frame(int(number), epoch, message_id, recipients, message)
 
 
+def _genuine(ring: Ring, content: Content, words: list[str]) -> list[str]:
+    """Return those streams and offsets that the message was signed for."""
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return [
+        word
+        for stream, offset in pairs
+        if ring.is_genuine(content, stream, offset.partition(".")[2])
+        for word in (stream, offset)
+    ]
+
+
 def _offset(word: str) -> int | None:
-    return None if word == "-" else int(word)
+    offset = word.partition(".")[0]
+    return None if offset == "-" else int(offset)
 
 
 def publish(
@@ -90,17 +109,28 @@ def publish(
     *,
     remember: float = REMEMBER,
     keep: Keep = Keep(),  # noqa: B008 - it cannot be changed
+    is_new: bool = False,
+    ring: Ring | None = None,
 ) -> Call[Routed]:
     """
     Describe the sending of *message* to *streams*, at most 1 000 and all of this shard.
 
     Args:
         remember: Seconds in which the same *message_id* again sends nothing, and returns the same.
+        is_new: The id is of this message alone: only if the call has to be repeated can it have been seen.
+        ring: What to sign by.
     """
-    head: list[Word] = [message.kind, message_id, message.payload, message.options.to_words()]
-    limits: list[Word] = [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
-    script = Script.load("qrsocket.fanout", "publish", "epoch", "offsets", base=keys.base)
-    return script_call(script, [keys.base], [*head, *limits, *streams], _parse_routed)
+    options = message.options.to_words()
+    words: list[Word] = [message.kind, message_id, message.payload, options]
+    words += [int(not is_new), round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
+    if ring is None:
+        for stream in streams:
+            words += [stream, ""]
+    else:
+        content = ring.content(message.kind, options, message.payload)
+        for stream in streams:
+            words += [stream, ring.sign(content, stream)]
+    return script_call(Script.load("fanout/publish", base=keys.base), [keys.base], words, _parse_routed)
 
 
 def _parse_routed(reply: bytes) -> Routed:

@@ -11,6 +11,7 @@
 --   cancel          nothing: the owner wants it to stop
 -- Returns {what became of it, fence, JSON of the job}. OK; OVER: it has ended, nothing changes; STALE: a later run or
 -- retry counts; UNKNOWN.
+--include jobs/job
 local event, owner, id, said = ARGV[2], ARGV[3], ARGV[4], cjson.decode(ARGV[5])
 local job = read_job(owner, id)
 local is_over = job and is_final(job)

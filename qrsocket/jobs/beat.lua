@@ -3,6 +3,7 @@
 -- ARGV[2...]  for each run its owner, id, token, and the JSON of its newest progress (done, total, message) or ''
 -- Returns for each run OK; CANCEL: its owner wants it to stop; STALE: another run of the job counts; UNKNOWN: Redis
 -- forgot the job.
+--include jobs/job
 local words = {}
 for i = 2, #ARGV, 4 do
   local job = read_job(ARGV[i], ARGV[i + 1])

@@ -1,6 +1,9 @@
--- A job: what is known of it, when something is decided about it, and how its owner is told. Comes after history.lua and node.lua.
+-- A job: what is known of it, when something is decided about it, and how its owner is told.
 -- ARGV[1]  JSON of the terms: lease_ms of a run, job_ms that an ended job is kept, wait_ms that one may wait for a
 --          worker
+--include jobs/keys
+--include history
+--include node
 local terms = cjson.decode(ARGV[1])
 local DAY_MS = 86400000 -- for what nobody is left to decide about, and nobody asks for
 local MOST_LISTED, MOST_OF_ONE = 100, 500

@@ -1,4 +1,5 @@
 -- The key names of keys.py that have to do with jobs, for their scripts: to define them costs the others time.
+--include base
 local due, lines = base .. 'due', base .. 'lines'
 -- What workers have announced: how each of their tasks is told of, and which queues they consume for how long.
 local tasks, consumed = base .. 'tasks', base .. 'consumed'

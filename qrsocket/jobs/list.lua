@@ -1,6 +1,7 @@
 -- ARGV[2]  owner    ARGV[3]  id of one job, or '' for all
 -- Returns the JSON of those that have not ended, at most 200, and of as many others as make it 100, the newest first. Of
 -- older ones large results are left out. A job that has had 1 000 after it is not listed.
+--include jobs/job
 local owner, answer, size = ARGV[2], {}, 0
 local MOST_SEEN, MOST_NOT_ENDED = 1000, 200
 

@@ -1,5 +1,6 @@
--- Who waits, and what is consumed.
+-- Who waits, and what is consumed. To ask leaves nothing behind: it includes nothing that writes.
 -- Returns {{queue, number of jobs that wait in it, seconds since the first of them does}...} and {consumed queue...}.
+--include jobs/keys
 local waits, now = {}, clock()
 for _, queue in ipairs(redis.call('SMEMBERS', lines)) do
   local first = redis.call('ZRANGE', line(queue), 0, 0, 'WITHSCORES')

@@ -2,6 +2,7 @@
 -- Decide about jobs of which nothing was heard in time, and tell who waits where in line. Any process may call it.
 -- ARGV[2]  most jobs in this call
 -- Returns 1 if another call has work to do, otherwise 0.
+--include jobs/job
 local now, batch = clock(), tonumber(ARGV[2])
 local beat = redis.call('HGET', server, 'jobs_beat')
 redis.call('HSET', server, 'jobs_beat', digits(now))

@@ -11,7 +11,6 @@ from qrsocket.roundtrip import Call, Script, Word, script_call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
 
-PRELUDE = ("keys", "epoch", "offsets", "history", "node", "jobs/keys", "jobs/job")
 # One call with 100 jobs holds Redis up for about 2 ms.
 REAP_BATCH = 100
 # Of what a job writes, so much is kept.
@@ -141,8 +140,7 @@ class Jobs(NamedTuple):
             waits, consumed = reply
             return [Line(queue.decode(), *numbers) for queue, *numbers in waits], {one.decode() for one in consumed}
 
-        # Without the other preludes, which would write: to ask leaves nothing behind.
-        script = Script.load("qrsocket.jobs", "queues", "keys", "jobs/keys", base=self.keys.base)
+        script = Script.load("jobs/queues", base=self.keys.base)
         return script_call(script, [self.keys.base], [], parse)
 
     def listed(self, owner: Stream, id: str = "") -> Call[list[dict[str, Any]]]:
@@ -172,7 +170,7 @@ class Jobs(NamedTuple):
             "job_ms": round(self.settings.job_seconds * 1000),
             "wait_ms": round(self.settings.job_wait_seconds * 1000),
         }
-        script = Script.load("qrsocket.jobs", name, *PRELUDE, base=self.keys.base)
+        script = Script.load(f"jobs/{name}", base=self.keys.base)
         return script_call(script, [self.keys.base], [to_json(terms), *args], parse)
 
 

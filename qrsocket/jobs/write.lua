@@ -3,6 +3,7 @@
 -- ARGV[6]  text    ARGV[7]  bytes that are kept
 -- Returns {what became of it, number of the piece among all that the job has written}. OK; STALE: another run counts,
 -- or the job is over or taken for lost; UNKNOWN.
+--include jobs/job
 local job = read_job(ARGV[2], ARGV[3])
 if not job then return {'UNKNOWN', 0} end
 if job.run ~= ARGV[4] or OVER[job.state] then return {'STALE', 0} end

@@ -3,6 +3,7 @@
 -- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the edge    ARGV[4]  'online' or 'offline'
 -- ARGV[5]  offline grace in ms
 -- Returns {'OK', edge or nothing}; {'STALE'} if the claim was not this node's any more.
+--include presence/transition
 local node, stream = ARGV[1], ARGV[2]
 local holder, seq = unpack(redis.call('HMGET', claim(stream), 'node', 'seq'))
 if holder ~= node or seq ~= ARGV[3] then return {'STALE'} end

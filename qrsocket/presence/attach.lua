@@ -10,6 +10,7 @@
 -- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told, when the user
 -- was revoked or 0}. It is {} if there are too many, and {'REVOKED'} if the proof is from before: then nothing has changed
 -- for that stream.
+--include presence/transition
 local node, grace_ms, number = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
 

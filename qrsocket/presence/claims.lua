@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- ARGV[1]  node
 -- Returns the edges that it has claimed.
+--include keys
 local answer = {}
 for _, stream in ipairs(redis.call('SMEMBERS', claims(ARGV[1]))) do
   local seq, attempt = unpack(redis.call('HMGET', claim(stream), 'seq', 'attempt'))

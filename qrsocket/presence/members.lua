@@ -1,4 +1,6 @@
--- The members of topics, and what others are told of them. Comes after epoch.lua, history.lua and node.lua.
+-- The members of topics, and what others are told of them.
+--include history
+--include node
 local joined_or_left = {} -- in this call, by topic
 
 -- Remember that a user has joined a topic, or left it.

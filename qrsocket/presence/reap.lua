@@ -4,6 +4,7 @@
 -- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most streams of each kind in this call
 -- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended, or
 -- if no node has renewed for so long that the next renewal will lengthen all leases.
+--include presence/transition
 local me, grace_ms, batch = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease = redis.call('ZSCORE', nodes, me)
 local now = clock()

@@ -3,6 +3,7 @@
 -- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the edge    ARGV[4]  'online' or 'offline'
 -- ARGV[5]  attempt    ARGV[6]  the node's old name    ARGV[7]  epoch in which the edge was claimed
 -- Returns 1, or 0 if it is another node's by now, or told.
+--include presence/transition
 local node, stream, seq, kind = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if not redis.call('ZSCORE', nodes, node) then return 0 end -- reaped: nobody would take it from there
 local holder, claimed, claimed_in = unpack(redis.call('HMGET', claim(stream), 'node', 'seq', 'epoch'))

@@ -4,6 +4,8 @@
 -- Returns {epoch, claims, members}: how many edges it has claimed and streams it has connections of; nothing if the
 -- node was given up: it must come back under a new name, never be resurrected, since others may have told already that
 -- its users are gone.
+--include keys
+--include epoch
 local node = ARGV[1]
 if not redis.call('ZSCORE', nodes, node) then return {} end
 local now = clock()

@@ -9,7 +9,7 @@ from qrsocket.streams import Stream
 
 def revoke(keys: Keys, streams: Sequence[Stream], *, seconds: float) -> Call[None]:
     """Describe that nothing which was issued for the users of *streams* until now counts, for so many *seconds*."""
-    script = Script.load("qrsocket.presence", "revoke", "keys")
+    script = Script.load("presence/revoke")
     return script_call(script, [keys.base], [round(seconds * 1000), *streams], lambda _reply: None)
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position, parse_missed
 from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.signing import Ring
 from qrsocket.streams import Stream, user_of
 
-TRANSITIONS = ("epoch", "offsets", "history", "node", "presence/members", "presence/transition")
 # One call with 100 streams takes Redis 0.9 ms (2.4 ms at worst); with 500 it took 13 ms.
 REAP_BATCH = 100
 
@@ -156,16 +156,14 @@ def join(keys: Keys, node: str, *, lease: float, epoch: str = "") -> Call[str]:
     Args:
         epoch: The one in which it was a node under another name.
     """
-    script = _script(keys, "join", "epoch")
+    script = _script(keys, "join")
     return script_call(script, [keys.base], [node, _ms(lease), epoch], lambda reply: str(reply.decode()))
 
 
 def renew(keys: Keys, node: str, *, lease: float, grace: float) -> Call[Renewed | None]:
     """Describe the renewal of a lease; run, it returns None if the node was fenced and must join under a new name."""
     # The second key has it compare the process of Redis each time: 11 µs, which no other script needs to spend.
-    return script_call(
-        _script(keys, "renew", "epoch"), [keys.base, keys.base], [node, _ms(lease), _ms(grace)], _parse_renewed
-    )
+    return script_call(_script(keys, "renew"), [keys.base, keys.base], [node, _ms(lease), _ms(grace)], _parse_renewed)
 
 
 def leave(keys: Keys, node: str) -> Call[None]:
@@ -179,6 +177,7 @@ def attach(
     since: Sequence[tuple[Stream, Position]] = (),
     *,
     grace: float,
+    ring: Ring | None = None,
 ) -> Call[Answer | None]:
     """
     Describe how many subscriptions *node* has now; run, it returns None if the node was fenced. To repeat it is
@@ -187,13 +186,15 @@ def attach(
     Args:
         since: Streams and positions of clients that come back.
         grace: Seconds that a user, or a member of a topic, may be gone before it is told.
+        ring: What the messages that they have missed are signed by.
     """
     words: list[Word] = [node, _ms(grace), len(counts)]
     for stream, here, most, known, issued in counts:
         words += [stream, here, most, _known_words(known), "" if issued is None else int(issued * 1000)]
     for stream, position in since:
         words += [stream, *position]
-    return script_call(_script(keys, "attach", *TRANSITIONS), [keys.base], words, partial(_parse_answer, counts))
+    missing = [stream for stream, _ in since]
+    return script_call(_script(keys, "attach"), [keys.base], words, partial(_parse_answer, counts, missing, ring))
 
 
 def members_of(keys: Keys, topic: str) -> Call[Members]:
@@ -204,7 +205,7 @@ def members_of(keys: Keys, topic: str) -> Call[Members]:
         position = Position(epoch.decode(), int(version))
         return Members(position, not is_uncertain, frozenset(user.decode() for user in users))
 
-    return script_call(_script(keys, "members_of", *TRANSITIONS), [keys.base], [topic], parse)
+    return script_call(_script(keys, "members_of"), [keys.base], [topic], parse)
 
 
 def count_of(keys: Keys, stream: Stream) -> Call[int]:
@@ -219,7 +220,7 @@ def acknowledge(keys: Keys, node: str, edge: Edge, *, grace: float) -> Call[Edge
         return _parse_edge(reply[1]) if len(reply) > 1 else None
 
     args: list[Word] = [node, edge.stream, edge.seq, edge.kind, _ms(grace)]
-    return script_call(_script(keys, "acknowledge", *TRANSITIONS), [keys.base], args, parse)
+    return script_call(_script(keys, "acknowledge"), [keys.base], args, parse)
 
 
 def reclaim(keys: Keys, node: str, edge: Edge, *, former: str, epoch: str) -> Call[bool]:
@@ -228,7 +229,7 @@ def reclaim(keys: Keys, node: str, edge: Edge, *, former: str, epoch: str) -> Ca
     False if another node has it by now, or has told it.
     """
     args: list[Word] = [node, edge.stream, edge.seq, edge.kind, edge.attempt, former, epoch]
-    return script_call(_script(keys, "reclaim", *TRANSITIONS), [keys.base], args, bool)
+    return script_call(_script(keys, "reclaim"), [keys.base], args, bool)
 
 
 def claims(keys: Keys, node: str) -> Call[tuple[Edge, ...]]:
@@ -238,7 +239,7 @@ def claims(keys: Keys, node: str) -> Call[tuple[Edge, ...]]:
 
 def reap(keys: Keys, node: str, *, grace: float, batch: int = REAP_BATCH) -> Call[Reaped]:
     """Describe one step of emptying dead nodes and of telling who has been gone for longer than *grace* seconds."""
-    script = _script(keys, "reap", *TRANSITIONS)
+    script = _script(keys, "reap")
     return script_call(script, [keys.base], [node, _ms(grace), batch], _parse_reaped)
 
 
@@ -261,8 +262,8 @@ def live_nodes(keys: Keys) -> Call[list[str]]:
     return Call(("ZRANGE", keys.nodes, 0, -1), lambda reply: [word.decode() for word in reply])
 
 
-def _script(keys: Keys, name: str, *prelude: str) -> Script:
-    return Script.load("qrsocket.presence", name, "keys", *prelude, base=keys.base)
+def _script(keys: Keys, name: str) -> Script:
+    return Script.load(f"presence/{name}", base=keys.base)
 
 
 def _kind(online: bool) -> str:
@@ -287,13 +288,16 @@ def _known_words(known: Known) -> str:
     return f"{known.seq} {_kind(known.online)} {known.told} {_kind(known.told_online)}"
 
 
-def _parse_answer(counts: Sequence[Count], reply: list[Any]) -> Answer | None:
+def _parse_answer(
+    counts: Sequence[Count], missing: Sequence[Stream], ring: Ring | None, reply: list[Any]
+) -> Answer | None:
     if reply[0] == b"FENCED":
         return None
     epoch = reply[1].decode()
     attached = [_parse_attached(epoch, *answer) if len(answer) > 1 else None for answer in reply[2]]
     revoked = frozenset(count.stream for count, answer in zip(counts, reply[2], strict=True) if answer == [b"REVOKED"])
-    return Answer(attached, [parse_missed(epoch, page) for page in reply[3]], revoked)
+    pages = [parse_missed(epoch, page, stream, ring) for stream, page in zip(missing, reply[3], strict=True)]
+    return Answer(attached, pages, revoked)
 
 
 def _parse_attached(epoch: str, top: bytes, jobs_top: bytes, edge: Any = None, *last: bytes) -> Attached:

@@ -1,7 +1,7 @@
 -- When a user has come online or gone offline, or has joined a topic or left it. The route says what is true. Each
--- change of a user gets a number and goes to the
--- user's mailbox; one node holds the claim to tell its head. The state has the number and kind of the last change, and
--- of the last one that was told. Comes after members.lua.
+-- change of a user gets a number and goes to the user's mailbox; one node holds the claim to tell its head. The state
+-- has the number and kind of the last change, and of the last one that was told.
+--include presence/members
 local DAY_MS = 86400000
 local settle_until = tonumber(redis.call('HGET', server, 'settle_until') or 0)
 

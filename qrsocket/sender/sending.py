@@ -46,7 +46,16 @@ class Sending(NamedTuple):
     def calls(self) -> Iterator[Call[Routed]]:
         for keys, batch, number in _batches(self.settings, self.named.streams):
             id = f"{self.named.wire_id}.{number}" if number else self.named.wire_id
-            yield publish(keys, self.message, id, batch, remember=self.named.remember, keep=self.keep)
+            yield publish(
+                keys,
+                self.message,
+                id,
+                batch,
+                remember=self.named.remember,
+                keep=self.keep,
+                is_new=self.named.is_new,
+                ring=self.settings.ring,
+            )
 
     def delivery(self, routed: list[Routed]) -> Delivery:
         nodes = frozenset[str]().union(*(part.nodes for part in routed))

@@ -19,6 +19,7 @@ from qrsocket.fanout.history import read, tops
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.presence.table import members_of
 from qrsocket.roundtrip import Call, arun
+from qrsocket.server.connection import Connection
 from qrsocket.server.hub import Hub
 from qrsocket.server.listings import Listings
 from qrsocket.server.subscription import Subscription
@@ -51,7 +52,7 @@ class Mender:
         self._settings, self._hub, self._listings, self._trouble = settings, hub, listings, trouble
         self._keyspace = Keyspace.of(settings)
         self._is_suspect = asyncio.Event()
-        self._catching_up: set[Subscription] = set()
+        self._catching_up: dict[Connection, dict[Subscription, None]] = {}  # in the order of their turns
         self._rereading: set[Stream] = set()
         # Thousands of a topic fall behind together, and miss the same: one reading is for all of them.
         self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
@@ -71,20 +72,28 @@ class Mender:
                     await self._compare(keys, streams[start : start + COMPARED_AT_ONCE])
 
     async def catch_up(self, subscription: Subscription) -> None:
-        """Read what *subscription* is behind, page by page, as fast as its client takes it."""
-        if subscription in self._catching_up:
-            return
+        """
+        Read what *subscription* is behind, page by page, as fast as its client takes it. Those of one client take
+        turns: it may have many, and a page of each would fill the node's memory.
+        """
         connection = subscription.connection
-        self._catching_up.add(subscription)
+        if (behind := self._catching_up.get(connection)) is not None:
+            behind[subscription] = None
+            return
+        behind = self._catching_up[connection] = {subscription: None}
         try:
-            while self._hub.is_behind(subscription):
-                await connection.wait_written()
-                await self._read_page(subscription)
+            while behind:
+                subscription = next(iter(behind))
+                del behind[subscription]
+                if self._hub.is_behind(subscription):
+                    await connection.wait_written()
+                    await self._read_page(subscription)
+                    behind[subscription] = None  # after the others, until it is behind no more
         except Exception:  # one message that cannot be read must not end the node
             logger.exception("catching up failed", extra={"connection": connection.id})
             connection.close(CloseCode.INTERNAL_ERROR)
         finally:
-            self._catching_up.discard(subscription)
+            del self._catching_up[connection]
 
     async def reread(self, stream: Stream) -> None:
         """Read the jobs of a user, or the members of a topic, a change of which was missed."""
@@ -107,7 +116,8 @@ class Mender:
         if position is None:
             return
         heard = self._hub.heard_of(stream)
-        page = await self._once((stream, position), read(self._keyspace.of_stream(stream), stream, position))
+        reading = read(self._keyspace.of_stream(stream), stream, position, ring=self._settings.ring)
+        page = await self._once((stream, position), reading)
         if subscription.position == position:  # otherwise it has moved on
             self._hub.take_page(subscription, page, heard)
 

@@ -75,6 +75,8 @@ class Outgoing:
     """
 
     __slots__ = (
+        "_asked",
+        "_asked_bytes",
         "_max_bytes",
         "_max_messages",
         "_newest",
@@ -97,6 +99,7 @@ class Outgoing:
         self._patience = settings.ping_timeout
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._asked = self._asked_bytes = 0  # of what waits: not held against the client
         self._newest: dict[str, bytes] = {}
         self._newest_bytes = 0
         self._writer: Write | None = None
@@ -120,7 +123,10 @@ class Outgoing:
         waiting = self._waiting
         if not waiting:
             self._outbox.add(self)
-        elif len(waiting) >= self._max_messages or self._waiting_bytes > self._max_bytes:
+        elif (
+            len(waiting) >= self._max_messages + self._asked
+            or self._waiting_bytes > self._max_bytes + self._asked_bytes
+        ):
             flush(self)
             waiting = self._waiting
             if waiting:
@@ -138,6 +144,8 @@ class Outgoing:
                 self._outbox.add(self)
             self._waiting.append(frame)
             self._waiting_bytes += len(frame)
+            self._asked += 1
+            self._asked_bytes += len(frame)
 
     def offer_newest(self, of: str, frame: bytes) -> None:
         """
@@ -199,10 +207,9 @@ class Outgoing:
         while self._waiting and self._write is not None:
             if self._waiting_bytes <= PIECE_BYTES:
                 frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                self._asked = self._asked_bytes = 0
             else:
-                frames = _piece_of(self._waiting)
-                del self._waiting[: len(frames)]
-                self._waiting_bytes -= sum(map(len, frames))
+                frames = self._take_piece()
             self._write(frames)
         if not self._waiting:
             self._wake()
@@ -211,6 +218,16 @@ class Outgoing:
             for name in list(self._newest)[: len(frames)]:
                 self._forget_newest(name)
             self._write(frames)
+
+    def _take_piece(self) -> list[bytes]:
+        frames = _piece_of(self._waiting)
+        size_bytes = sum(map(len, frames))
+        del self._waiting[: len(frames)]
+        self._waiting_bytes -= size_bytes
+        # As if what was asked for went first: the limits are the same or lower for what else waits, never higher.
+        self._asked = max(self._asked - len(frames), 0)
+        self._asked_bytes = max(self._asked_bytes - size_bytes, 0)
+        return frames
 
     def pause(self) -> None:
         """The client is not ready for more: what is offered waits. If it stays so, the client is closed."""
@@ -241,6 +258,7 @@ class Outgoing:
 
     def _forget(self) -> None:
         self._waiting, self._waiting_bytes = [], 0
+        self._asked = self._asked_bytes = 0
         self.drop_newest()
         self._wake()
 

@@ -8,6 +8,7 @@ from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
 from qrsocket.server.outgoing import Outbox
+from qrsocket.signing import Ring
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +18,23 @@ PROBE, HEARTBEAT = Kind.PROBE, Kind.HEARTBEAT
 class Relay:
     """Delivers what is published to this node, and notices when something is missing."""
 
-    def __init__(self, hub: Hub, outbox: Outbox, on_probe: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        outbox: Outbox,
+        ring: Ring | None,
+        on_probe: Callable[[str], None],
+        on_doubt: Callable[[], None],
+    ) -> None:
         """
         Args:
             outbox: Of the hub's connections.
+            ring: What messages must be signed by.
             on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
             on_doubt: Called when a frame may have been lost; must not block.
         """
-        self._hub, self._outbox, self._on_probe, self._on_doubt = hub, outbox, on_probe, on_doubt
+        self._hub, self._outbox, self._ring = hub, outbox, ring
+        self._on_probe, self._on_doubt = on_probe, on_doubt
         self._next: dict[bytes, int] = {}  # number of the next frame, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
@@ -45,7 +55,7 @@ class Relay:
 
     def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
-            frame = Frame.parse(data)
+            frame = Frame.parse(data, self._ring)
             kind = frame.message.kind
             if kind is PROBE:
                 self._on_probe(frame.message_id)

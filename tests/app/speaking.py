@@ -46,11 +46,14 @@ class Speaker:
         return fields
 
     async def my_gap(self) -> dict[str, Any]:
-        """Return the next gap in what is sent to the user, though one of a topic may come before it."""
+        """Return the next gap in what is sent to the user, though one of a topic, or jobs, may come before it."""
         while True:
-            fields = await self.control("gap")
-            if "topic" not in fields:
+            header, body = await self._frame()
+            fields: dict[str, Any] = json.loads(body)
+            if header == "!gap" and "topic" not in fields:
+                self.position = Position(fields["epoch"], fields["offset"])
                 return fields
+            assert header in ("!gap", "!jobs"), "\n".join(self.client.transcript)
 
     async def frames_until(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Read frames until a control frame of this name, of whose object these fields are a part; return that."""
@@ -68,7 +71,7 @@ class Speaker:
     async def receive(self) -> str | bytes:
         """Return the payload of the next frame, which must be the message that follows the position."""
         header, body = await self._frame()
-        while header == "!gap" and '"topic"' in str(body):
+        while header == "!jobs" or (header == "!gap" and '"topic"' in str(body)):
             header, body = await self._frame()  # the order of streams that are read anew is nobody's promise
         assert self.position is not None
         offset = header.partition(" ")[0]

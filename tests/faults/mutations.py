@@ -10,7 +10,6 @@ from qrsocket.message import NO_OPTIONS
 from qrsocket.position import Entry, Position
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.registry import Registration
-from qrsocket.presence.table import TRANSITIONS
 from qrsocket.roundtrip import Script
 from qrsocket.server.connection import Connection
 from qrsocket.server.exchange import Exchange
@@ -140,24 +139,20 @@ def _in_lua(*changes: tuple[str, str]) -> Callable[[], None]:
         load = Script.load
 
         @cache
-        def changed(package: str, name: str, *prelude: str, base: str = "") -> Script:
-            source = load(package, name, *prelude, base=base).source
+        def changed(name: str, *, base: str = "") -> Script:
+            source = load(name, base=base).source
             for before, after in changes:
                 source = source.replace(before, after)
             return Script(source)
 
         for before, _ in changes:
-            assert any(before in load(*words).source for words in SCRIPTS), f"no script has {before!r}"
+            assert any(before in load(name).source for name in SCRIPTS), f"no script has {before!r}"
         Script.load = staticmethod(changed)  # type: ignore[method-assign]
 
     return change
 
 
-SCRIPTS = (
-    ("qrsocket.fanout", "publish", "epoch", "offsets"),
-    ("qrsocket.presence", "renew", "keys", "epoch"),
-    ("qrsocket.presence", "reap", "keys", *TRANSITIONS),
-)
+SCRIPTS = ("fanout/publish", "presence/renew", "presence/reap")
 
 MUTATIONS: dict[str, Callable[[], None]] = {
     "resync": _without_resync,

@@ -173,7 +173,7 @@ def pass_time(client: redis_py.Redis, keys: Keys, seconds: float) -> None:
     for times in (keys.nodes, keys.reaping, keys.grace):
         for member, at in client.zrange(times, 0, -1, withscores=True):
             client.zadd(times, {member: at - ms})
-    for field in ("beat", "since", "settle_until"):
+    for field in ("beat", "settle_until"):
         if client.hexists(keys.server, field):
             client.hincrby(keys.server, field, -ms)
 

@@ -339,6 +339,8 @@ async def test_only_who_was_a_node_before_makes_it_settle(
     await roundtrip(join(keys, "back", lease=LEASE, epoch=node.epoch))
     of_who_is_back = settles_for(redis, keys)
     pass_time(redis, keys, LEASE)
+    began, _, process = epoch.partition("-")
+    redis.hset(keys.server, "epoch", f"{int(began) - round(LEASE * 1000)}-{process}")
     await roundtrip(join(keys, "late", lease=LEASE, epoch=node.epoch))
 
     assert of_the_new < 0

@@ -9,7 +9,7 @@ from tests.conftest import RoundTrip
 
 WORD = "u:élise:{x}"
 IN_PYTHON_ONLY = {"probe"}
-PRELUDES = ("base.lua", "keys.lua", "jobs/keys.lua")
+INCLUDED = ("base.lua", "keys.lua", "jobs/keys.lua")
 
 
 def names_in_python(keys: Keys) -> dict[str, str]:
@@ -26,7 +26,7 @@ async def test_names_in_scripts_are_those_of_python(keys: Keys, roundtrip: Round
     Each name of keys.py is made by keys.lua, or jobs/keys.lua, too, to the byte.
     """
     expected = names_in_python(keys)
-    prelude = "\n".join(files("qrsocket").joinpath(name).read_text() for name in PRELUDES)
+    prelude = "\n".join(files("qrsocket").joinpath(name).read_text() for name in INCLUDED)
     answers = ", ".join(f"type({name}) == 'function' and {name}(ARGV[1], ARGV[1]) or {name}" for name in expected)
     script = Script(f"#!lua\n{prelude}\nreturn {{{answers}}}")
 

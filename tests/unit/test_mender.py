@@ -11,6 +11,7 @@ from qrsocket.roundtrip import Call
 from qrsocket.server.hub import Hub
 from qrsocket.server.listings import Listings
 from qrsocket.server.mender import Mender
+from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
@@ -121,3 +122,43 @@ async def test_a_reading_that_fails(mender: Mender, far_end: FarEnd) -> None:
 
 async def _at_once() -> None:
     """The node has joined."""
+
+
+class Client:
+    """A connection whose client takes what waits when it is told to."""
+
+    id = "c1"
+
+    def __init__(self) -> None:
+        self.has_taken = asyncio.Event()
+
+    async def wait_written(self) -> None:
+        await self.has_taken.wait()
+
+
+async def test_pages_of_one_client_take_turns(mender: Mender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A client that is behind in many topics gets one page at a time, each when the one before was taken, and of each
+    topic in turn.
+    """
+    client, read, pages = Client(), [], {"t:a": 2, "t:b": 1, "t:c": 2}
+
+    async def read_page(subscription: Subscription) -> None:
+        client.has_taken.clear()
+        read.append(subscription.stream)
+        pages[subscription.stream] -= 1
+
+    monkeypatch.setattr(mender, "_read_page", read_page)
+    monkeypatch.setattr(mender._hub, "is_behind", lambda subscription: pages[subscription.stream] > 0)
+    subscriptions = [Subscription(client, stream) for stream in pages]  # type: ignore[arg-type]
+    catching_up = [asyncio.create_task(mender.catch_up(subscription)) for subscription in subscriptions]
+    await asyncio.sleep(0)
+    for number in range(5):
+        assert number == len(read)
+        client.has_taken.set()
+        while len(read) == number:
+            await asyncio.sleep(0)
+    await asyncio.gather(*catching_up)
+
+    assert ["t:a", "t:b", "t:c", "t:a", "t:c"] == read
+    assert not mender._catching_up

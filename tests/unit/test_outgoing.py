@@ -187,6 +187,46 @@ async def test_what_is_not_held_against_it() -> None:
     assert ada.closing is None
 
 
+@pytest.mark.parametrize("settings", [{"max_queued_messages": 10}, {"max_queued_bytes": 100}])
+async def test_what_is_sent_while_that_waits(settings: dict[str, int]) -> None:
+    """
+    While what it has asked for waits, so much else may wait as if nothing did, and no more.
+    """
+    ada = Client(Outbox(), **settings)
+    ada.begin(ada.write)
+    ada.pause()
+    for _ in range(100):
+        ada.offer_whatever_waits(b"x" * 10)
+    for _ in range(10):
+        ada.offer(b"x" * 10)
+    assert ada.closing is None
+    for _ in range(2):
+        ada.offer(b"x" * 10)
+
+    assert ada.closing is not None
+
+
+async def test_what_was_asked_for_and_is_written() -> None:
+    """
+    What was written makes no room for more than may wait.
+    """
+    ada = Client(Outbox(), max_queued_bytes=1_000)
+    for _ in range(20):
+        ada.offer_whatever_waits(b"x" * 10_000)
+    ada.is_full_after = 1
+    ada.begin(ada.write)
+    ada.is_full_after = 2
+    ada.resume()
+    assert 12 == len(ada.written)
+    for _ in range(100):
+        ada.offer(b"x" * 10)
+    assert ada.closing is None
+    for _ in range(2):
+        ada.offer(b"x" * 10)
+
+    assert ada.closing is not None
+
+
 async def test_a_client_that_is_full_half_way() -> None:
     """
     Once the client takes no more, the rest waits, also what is the newest of its kind.

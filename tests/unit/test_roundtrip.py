@@ -214,27 +214,27 @@ def test_a_script_is_sent_by_its_digest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "name", "prelude", "first_line"),
+    ("name", "settles", "first_line"),
     [
-        ("qrsocket.presence", "attach", ("epoch", "presence/transition"), "#!lua flags=allow-oom"),
-        ("qrsocket.presence", "online", (), "#!lua flags=allow-oom"),
-        ("qrsocket.fanout", "publish", ("epoch", "offsets"), "#!lua"),
+        ("presence/attach", 1, "#!lua flags=allow-oom"),
+        ("presence/online", 0, "#!lua flags=allow-oom"),
+        ("fanout/publish", 0, "#!lua"),
     ],
 )
-def test_a_script_is_loaded_with_its_preludes(
-    package: str, name: str, prelude: tuple[str, ...], first_line: str
-) -> None:
+def test_a_script_is_loaded_with_what_it_includes(name: str, settles: int, first_line: str) -> None:
     """
-    The flags come first, as Redis wants; then what every script needs, the neighbours, and the script's own text.
+    The flags come first, as Redis wants, then the keys that it is for; each file that is included is there once, and in
+    what is included itself.
     """
-    script = Script.load(package, name, *prelude)
+    script = Script.load(name, base="app:")
     lines = script.source.splitlines()
 
-    assert first_line == lines[0]
+    assert [first_line, "-- app:"] == lines[:2]
     assert 1 == script.source.count("#!lua")
-    assert lines[1].startswith("-- What every script needs")
-    assert ("presence/transition" in prelude) == ("local function settle(" in script.source)
-    assert script is Script.load(package, name, *prelude)
+    assert settles == script.source.count("local function settle(")
+    assert 1 >= script.source.count("local epoch =")
+    assert "--include" not in script.source
+    assert script is Script.load(name, base="app:")
 
 
 def test_no_script_runs_on_a_replica() -> None:

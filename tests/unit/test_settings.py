@@ -24,6 +24,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "max_handlers_in_flight": ("4", 4),
     "max_waiting_bytes": ("1000", 1000),
     "hook_timeout": ("5", 5.0),
+    "signing_keys": ("k" * 32, ("k" * 32,)),
     "rate": ("6.5", 6.5),
     "rate_burst": ("7", 7),
     "max_connections_per_user": ("8", 8),
@@ -58,6 +59,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def value_of(settings: Settings, name: str) -> Any:
     value = getattr(settings, name)
+    if name == "signing_keys":
+        return tuple(key.get_secret_value() for key in value)
     return value.get_secret_value() if name == "redis_url" else value
 
 
