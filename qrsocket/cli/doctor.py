@@ -54,7 +54,7 @@ def check_connection(settings: Settings) -> Finding:
 
     def ping() -> Finding:
         began = time.monotonic()
-        clients.blocking(settings).ping()
+        run(clients.blocking(settings), Call(("PING",), bool), timeout=settings.redis_timeout)
         return fine("connection", f"Redis answers in {since(began)}")
 
     return attempt("connection", ping)

@@ -9,6 +9,7 @@ import pytest
 import redis as redis_py
 
 import qrsocket
+import qrsocket.sync
 from qrsocket import Unavailable, clients
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.settings import get_settings
@@ -60,6 +61,36 @@ async def test_closed_clients_connect_again(node: Node, redis: redis_py.Redis) -
 
     assert not await qrsocket.socket.to("alice").send("hi")
     assert before + 1 == open_connections(redis)
+
+
+async def test_a_connection_that_redis_has_closed(act: Act, node: Node, redis: redis_py.Redis) -> None:
+    """
+    Redis closes connections that were idle for long, and all of them when it ends: the next send opens one, nobody
+    notices, and the message arrives once.
+    """
+    node.attach("alice")
+    await act(lambda socket: socket.to("alice").send("before"))
+    idle = [client["id"] for client in redis.client_list() if client["name"] == "qrsocket"]
+    for id in idle:
+        redis.client_kill_filter(_id=id)
+    delivery = await act(lambda socket: socket.to("alice").send("after"))
+
+    assert idle
+    assert (1, False) == (delivery.connections, delivery.repeated)
+    assert [b"before", b"after"] == node.messages()
+
+
+async def test_many_threads_at_once(node: Node, redis: redis_py.Redis) -> None:
+    """
+    Threads that send at once have a connection each, and get their own answers.
+    """
+    users = [f"user{number}" for number in range(8)]
+    for user in users[::2]:
+        node.attach(user)
+    sending = [asyncio.to_thread(qrsocket.sync.socket.to(user).send, user) for user in users * 20]
+    deliveries = await asyncio.gather(*sending)
+
+    assert [1, 0] * 80 == [delivery.connections for delivery in deliveries]
 
 
 async def test_other_settings_are_another_client(node: Node, configure: Configure) -> None:
