@@ -38,6 +38,7 @@ class Keeper:
         settings: Settings,
         here: Callable[[], Collection[Stream]],
         count: Callable[[Stream], int],
+        proof: Callable[[Stream], float | None],
         on_edge: Callable[[Edge], None],
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
@@ -46,6 +47,8 @@ class Keeper:
         Args:
             here: Tells which streams have subscriptions here.
             count: Tells how many subscriptions of a stream there are here.
+            proof: Tells when the oldest proof of those subscriptions of a user that have not begun was issued (Unix
+                time, 0 if that is not known); None if all have. From before a revocation, they are refused.
             on_edge: Gets each transition of a user that this node is to tell; must not block.
             on_top: Gets the position of the newest message of a stream of this node, and when its user was revoked (0
                 if never); must not block.
@@ -54,7 +57,7 @@ class Keeper:
         self.mailbox = Mailbox(on_edge, grace=settings.offline_grace, lease=settings.lease)
         self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
         self._here, self._count = here, count
-        self._registry = Registry(settings, count, self.mailbox, on_top, trouble)
+        self._registry = Registry(settings, count, proof, self.mailbox, on_top, trouble)
         self._joined = asyncio.Event()
         self._fenced = asyncio.Event()
         self._renewed_at = 0.0
@@ -97,20 +100,17 @@ class Keeper:
         self,
         streams: Iterable[Stream],
         since: Mapping[Stream, Position] | None = None,
-        issued: float | None = None,
     ) -> Registration:
         """
         Tell Redis how many subscriptions of *streams* are here now.
 
         Args:
             since: Where a client that comes back is, by stream; the answer has what it missed.
-            issued: When the proof of a user who comes was issued (Unix time, 0 if that is not known); None if nobody
-                comes. From before a revocation, it is refused.
 
         Raises:
             Unavailable: Redis did not answer. It is told later, when it does.
         """
-        return await self._registry.register(streams, since or {}, issued)
+        return await self._registry.register(streams, since or {})
 
     async def acknowledge(self, edge: Edge) -> None:
         """Tell Redis that *edge* was told, as soon as it can be reached, and take the next of that user."""

@@ -35,7 +35,6 @@ class Registration:
 
     Attributes:
         since: Where a client that comes back is, by stream.
-        issued: When the proof of a user who comes was issued; None if nobody comes.
         attached: The streams as they are now. One that was refused is missing.
         missed: What came since.
         revoked: The streams that were refused since their users were revoked.
@@ -44,7 +43,6 @@ class Registration:
     streams: tuple[Stream, ...]
     since: Mapping[Stream, Position]
     answer: asyncio.Future[None]
-    issued: float | None = None
     attached: dict[Stream, Attached] = field(default_factory=dict)
     missed: dict[Stream, Missed] = field(default_factory=dict)
     revoked: frozenset[Stream] = frozenset()
@@ -55,7 +53,6 @@ class Registration:
             (*self.streams, *other.streams),
             {**self.since, **other.since},
             self.answer,
-            self.issued,
             self.attached | other.attached,
             self.missed | other.missed,
             self.revoked | other.revoked,
@@ -73,6 +70,7 @@ class Registry:
         self,
         settings: Settings,
         count: Callable[[Stream], int],
+        proof: Callable[[Stream], float | None],
         mailbox: Mailbox,
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
@@ -80,25 +78,21 @@ class Registry:
         self.doubtful: set[Stream] = set()
         self.returning: set[Stream] = set()
         self._settings, self._keyspace = settings, Keyspace.of(settings)
-        self._count, self._mailbox, self._on_top, self._trouble = count, mailbox, on_top, trouble
+        self._count, self._proof = count, proof
+        self._mailbox, self._on_top, self._trouble = mailbox, on_top, trouble
         self._waiting: deque[Registration] = deque()
         self._is_wanted = asyncio.Event()
         self._telling = asyncio.Lock()  # of two calls under way the older count might arrive last
 
-    async def register(
-        self, streams: Iterable[Stream], since: Mapping[Stream, Position], issued: float | None = None
-    ) -> Registration:
+    async def register(self, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
         """
         Tell Redis how many subscriptions of *streams* are here now.
-
-        Args:
-            issued: When the proof of a user who comes was issued; None if nobody comes.
 
         Raises:
             Unavailable: Redis did not answer. It is told later, when it does.
         """
         answer = asyncio.get_running_loop().create_future()
-        registration = Registration(tuple(streams), since, answer, issued)
+        registration = Registration(tuple(streams), since, answer)
         self.doubtful.update(registration.streams)
         await asyncio.sleep(0)  # time counts from the loop's next turn: this one may have thousands to begin with
         if cause := self._trouble.of("presence"):  # who waits in line need not find out one after the other
@@ -185,12 +179,13 @@ class Registry:
         batch: list[Registration],
         asking: list[tuple[Registration, Stream]],
     ) -> None:
-        issued = {one: registration.issued for registration in batch for one in registration.streams}
+        # With the proofs of those who are counted and not in yet, whoever asks: another's call may be before theirs.
         counts = [
-            Count(one, self._count(one), self._most(one), self._mailbox.known(one), issued.get(one)) for one in streams
+            Count(one, self._count(one), self._most(one), self._mailbox.known(one), self._proof(one)) for one in streams
         ]
         since = [(stream, registration.since[stream]) for registration, stream in asking]
-        answer = await call_redis(self._settings, attach(keys, node, counts, since, grace=self._settings.offline_grace))
+        call = attach(keys, node, counts, since, grace=self._settings.offline_grace, ring=self._settings.ring)
+        answer = await call_redis(self._settings, call)
         if answer is None:
             raise Fenced
         self.returning.difference_update(streams)

@@ -16,7 +16,7 @@ from qrsocket.server.connection import Connection
 from qrsocket.server.offering import give_order, offer, offer_uncounted
 from qrsocket.server.states import STATES, States
 from qrsocket.server.subscription import Feed, Subscription
-from qrsocket.streams import Stream, of_member, topic_of
+from qrsocket.streams import Stream, of_member, topic_of, user_of
 
 
 class Hub:
@@ -96,6 +96,16 @@ class Hub:
 
     def count(self, stream: Stream) -> int:
         return self._parts.get(stream) or len(self._feeds.get(stream, ()))
+
+    def proof(self, stream: Stream) -> float | None:
+        """
+        Return when the oldest proof of those who are subscribed to a user's *stream* and have not begun was issued
+        (Unix time, 0 if that is not known); None if all have.
+        """
+        feed = self._feeds.get(stream)
+        if feed is None or user_of(stream) is None:
+            return None
+        return min((one.connection.issued for one in feed.behind.values() if one.position is None), default=None)
 
     def __len__(self) -> int:
         """Return how many connections are open."""

@@ -75,7 +75,13 @@ class Node:
         self.hub = Hub(self._on_behind, self._on_stale, self._have_members_changed.set)
         self.trouble = Trouble("sockets stay open")
         self.keeper = Keeper(
-            settings, lambda: self.hub.streams, self.hub.count, self._on_edge, self.hub.attached, self.trouble
+            settings,
+            lambda: self.hub.streams,
+            self.hub.count,
+            self.hub.proof,
+            self._on_edge,
+            self.hub.attached,
+            self.trouble,
         )
         self.max_connections = max_connections(settings)
         self.sessions, self.lost = 0, what_is_lost()
@@ -152,7 +158,7 @@ class Node:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
         self._subscriber = Subscriber(self.settings, channels, self.trouble)
-        relay = Relay(self.hub, self.outbox, self._on_probe, self._mender.suspect)
+        relay = Relay(self.hub, self.outbox, self.settings.ring, self._on_probe, self._mender.suspect)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()

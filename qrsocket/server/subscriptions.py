@@ -56,8 +56,7 @@ class Subscriptions:
         if since is not None and mine != connection.own_stream:  # one without a user is another each time
             places[mine] = since
         self._node.hub.add(connection)
-        own = [*dict.fromkeys((connection.own_stream, EVERYONE, mine)), *map(of_topic, self._from_the_start)]
-        answered = await self._subscribe_all(own, places)
+        answered = await self._subscribe_all(dict.fromkeys((connection.own_stream, EVERYONE, mine)), places)
         if answered is None:
             return
         known = [topic for stream in places if (topic := topic_of(stream)) and topic != EVERYONE]
@@ -72,8 +71,9 @@ class Subscriptions:
         joined = [topic for topic in wanted if topic not in refused]
         if connection.closing is not None:
             return
-        if joined:
-            more = await self._subscribe_all(map(of_topic, joined), places)
+        # Topics come after the user: who is refused is to be seen by no member.
+        if coming := [*self._from_the_start, *joined]:
+            more = await self._subscribe_all(map(of_topic, coming), places)
             if more is None:
                 return
             answered = answered.with_those_of(more)
@@ -89,10 +89,11 @@ class Subscriptions:
             hub, connection = self._node.hub, self._connection
             if not self.is_open or connection.closing is not None:
                 return
-            streams = self._subscribe(connection.stream)
-            streams += [part for one in connection.subscriptions.values() if (part := hub.add_member(one))]
-            answered = await self._register(streams, {})
-            if answered is not None:
+            answered = await self._register(self._subscribe(connection.stream), {})
+            if answered is None:
+                return
+            parts = [part for one in connection.subscriptions.values() if (part := hub.add_member(one))]
+            if not parts or await self._register(parts, {}) is not None:
                 await self._be_ready(connection.stream, answered, (), {})
 
     async def join(
@@ -188,7 +189,7 @@ class Subscriptions:
         """Tell Redis; None if the connection is closing, for this or for another reason."""
         connection = self._connection
         try:
-            answered = await self._node.keeper.register(streams, since, connection.issued)
+            answered = await self._node.keeper.register(streams, since)
         except Unavailable:
             connection.close(CloseCode.OVERLOADED, TRY_AGAIN.lower())
             return None

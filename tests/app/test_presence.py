@@ -316,13 +316,11 @@ async def test_told_online_before_the_own_answer(
 
     register = Registry.register
 
-    async def late(
-        self: Registry, streams: Iterable[Stream], since: Mapping[Stream, Position], issued: float | None
-    ) -> Registration:
+    async def late(self: Registry, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
         if "u:ada" in streams and not is_told.is_set():
             self.doubtful.update(streams)
             await is_told.wait()  # which the next renewal brings about
-        return await register(self, streams, since, issued)
+        return await register(self, streams, since)
 
     monkeypatch.setattr(Registry, "register", late)
     ada = await open_client(await serve(router))

@@ -149,6 +149,49 @@ async def test_nobody_slips_through(
     await until_online("ada", 0)
 
 
+@BOTH
+async def test_nobody_sees_who_is_kept_out(
+    serve: Serve, open_client: Open, redis: Redis, protocols: list[str] | None
+) -> None:
+    """
+    Who comes again and again by a token from before is never online, and never a member of a topic that he is put into
+    as he connects: no hook is told so, nor any other member.
+    """
+    online: list[str] = []
+    router = SocketRouter("/socket")
+
+    @router.on_connect
+    async def on_connect(query: dict[str, str]) -> User:
+        await socket.join("room")
+        return user_of(query["token"])
+
+    @router.on_join("room", members=True)
+    def on_join() -> None: ...
+
+    @router.on_online
+    async def on_online(user_id: str) -> None:
+        online.append(user_id)
+
+    address = await serve(router)
+    bob = await come(open_client, address, "bob", [VERSION_1])
+    await until(lambda: online == ["bob"])
+    await qrsocket.revoke("ada")
+
+    async def come_again_and_again() -> list[int]:
+        return [await (await come(open_client, address, "ada", protocols)).closed() for _ in range(COMING)]
+
+    codes = await asyncio.gather(*[come_again_and_again() for _ in range(3)])
+    carol = await come(open_client, address, "carol", [VERSION_1])
+    await until(lambda: "carol" in online)
+    while '"carol"' not in str(await bob.receive_text()):
+        pass
+
+    assert {4101} == {code for some in codes for code in some}
+    assert ["bob", "carol"] == online
+    assert "ada" not in "".join(bob.transcript)
+    await carol.connection.close()
+
+
 async def test_a_node_that_did_not_hear_it(serve: Serve, open_client: Open, redis: Redis) -> None:
     """
     A node that the order to close did not reach finds out when it comes back after a fence.
@@ -164,13 +207,12 @@ async def test_a_node_that_did_not_hear_it(serve: Serve, open_client: Open, redi
     assert 4101 == await old.closed()
     await until_online("ada", 1)
     await socket.to("ada").send("hello")
-    assert "hello" in str(await until_text(new))
+    await until_text(new, "hello")
 
 
-async def until_text(somebody: Client) -> str | bytes:
-    while (frame := await somebody.receive_text())[:1] == "!":
+async def until_text(somebody: Client, text: str) -> None:
+    while text not in str(await somebody.receive_text()):
         pass
-    return frame
 
 
 @BOTH

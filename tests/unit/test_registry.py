@@ -99,6 +99,7 @@ class Scene:
         self.registry = Registry(
             settings,
             lambda stream: self.here[stream],
+            lambda stream: 1.5 if stream == "u:ada" else None,
             self.mailbox,
             lambda stream, top, _revoked_at: self.tops.append((stream, top)),
             self.trouble,
@@ -119,7 +120,7 @@ class Scene:
 def far_end(monkeypatch: pytest.MonkeyPatch) -> FarEnd:
     far_end = FarEnd()
 
-    def attach(keys: Keys, node: str, counts: Sequence[Count], since: Any, *, grace: float) -> Asked:
+    def attach(keys: Keys, node: str, counts: Sequence[Count], since: Any, *, grace: float, ring: None) -> Asked:
         return Asked(keys, node, counts, since)
 
     async def call_redis(_settings: Settings, asked: Call[Any]) -> Any:
