@@ -33,6 +33,7 @@ app.conf.update(
         # Workers look each second what is to come back, not each minute or two.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 10,  # a worker that is killed while it looks holds a lock
     },
     worker_prefetch_multiplier=1,  # what a worker holds without having begun it would come back, too
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.2},

@@ -36,6 +36,7 @@ jobs.conf.update(
         "visibility_timeout": 5,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 10,
         "socket_timeout": 2,
         "socket_connect_timeout": 1,
         "socket_keepalive": True,

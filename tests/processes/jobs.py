@@ -17,6 +17,7 @@ if "SHAPES_VISIBILITY_TIMEOUT" in os.environ:
         "visibility_timeout": float(os.environ["SHAPES_VISIBILITY_TIMEOUT"]),
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 10,
         "polling_interval": 5,  # on gevent kombu looks only when 2 s pass without a word of the broker
     }
 
