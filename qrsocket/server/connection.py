@@ -59,8 +59,7 @@ class Connection(Outgoing):
         self.former = ""
         self.own_stream = of_connection(id)
         self.subscriptions: dict[Stream, Subscription] = {}
-        self.on_order: Callable[[Message], None] = lambda _order: None
-        self.on_close: Callable[[], None] = lambda: None
+        self._hear_nobody()
         self._protocol: WebSocketProtocol | None = None
         self._asgi_writer: AsgiWriter | None = None
 
@@ -160,6 +159,10 @@ class Connection(Outgoing):
         if self.issued < at:
             self.close(CloseCode.REVOKED, SIGNED_OUT)
 
+    def _hear_nobody(self) -> None:
+        self.on_order: Callable[[Message], None] = lambda _order: None
+        self.on_close: Callable[[], None] = lambda: None
+
     def open(self, protocol: WebSocketProtocol | None) -> None:
         """
         Write from now on, since it is accepted.
@@ -186,6 +189,7 @@ class Connection(Outgoing):
             pass  # the client closed first
         finally:
             self.gone()  # nothing follows a close frame
+            self._hear_nobody()  # who is told is who holds it: such a circle would wait for the garbage collection
             if self._asgi_writer is not None:
                 self._asgi_writer.cancel()
             if self._protocol is not None:

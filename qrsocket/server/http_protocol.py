@@ -71,6 +71,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_over = True
         self._be_finished()
         super().handle_websocket_upgrade()
+        del self.parser  # which calls what holds it: such a circle would wait for the garbage collection
 
     # What the parser tells
 
