@@ -34,7 +34,7 @@ ids = (f"bench:{number}" for number in count())
 
 
 def with_recovery(users: Sequence[str]) -> Call[Routed]:
-    return publish(KEYS, MESSAGE, next(ids), users, is_new=True)
+    return publish(KEYS, MESSAGE, next(ids), users)
 
 
 def without_recovery(users: Sequence[str]) -> Call[Routed]:

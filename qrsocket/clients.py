@@ -34,7 +34,7 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGener
 
 
 def blocking(settings: Settings) -> redis.Redis:
-    """Return the client for blocking code. It may be used after a fork: redis-py compares the process id."""
+    """Return the client for blocking code. A process that was forked has another one."""
     return _blocking(_place(settings))
 
 
@@ -44,6 +44,9 @@ def _blocking(place: Place) -> redis.Redis:
     pool = _Pool.from_url(place[0], **options)
     pool.connection_class = IN_TIME[pool.connection_class]
     return redis.Redis.from_pool(pool)
+
+
+os.register_at_fork(after_in_child=_blocking.cache_clear)
 
 
 class _Pool(redis.ConnectionPool):
@@ -56,23 +59,20 @@ class _Pool(redis.ConnectionPool):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._idle: deque[Any] = deque()
-        self._process = os.getpid()
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        if self._process != os.getpid():  # a fork: these are the parent's
-            self._idle, self._process = deque(), os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
             return super().get_connection(*args, **options)
 
     def release(self, connection: Any) -> None:
-        if self._process == os.getpid():
-            self._idle.append(connection)
+        self._idle.append(connection)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        while self._idle:
-            super().release(self._idle.pop())
+        with suppress(IndexError):  # other threads take them, too
+            while True:
+                super().release(self._idle.pop())
         super().disconnect(inuse_connections)
 
 

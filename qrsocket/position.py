@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from qrsocket.message import NO_OPTIONS, Kind, Message, Options
@@ -56,12 +57,13 @@ class Missed:
 
 def parse_missed(epoch: str, page: Sequence[Any], stream: Stream, ring: Ring | None = None) -> Missed:
     """Read what `missed` of history.lua returns of *stream*, and leave out what no key of *ring* has signed."""
-    top, reached, is_whole, *entries = page
+    top, reached, is_whole, *kept = page
+    entries = tuple(_readable(stream, kept, ring))
+    offsets = [int(entry[0]) for entry in kept]
+    follow = all(after == before + 1 for before, after in pairwise(offsets))
+    is_genuine = ring is None or len(entries) == len(kept)
     return Missed(
-        Position(epoch, int(top)),
-        Position(epoch, int(reached)),
-        bool(is_whole),
-        tuple(_readable(stream, entries, ring)),
+        Position(epoch, int(top)), Position(epoch, int(reached)), bool(is_whole) and follow and is_genuine, entries
     )
 
 

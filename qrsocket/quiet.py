@@ -17,6 +17,7 @@ LOGGERS = (
     "qrsocket.server.protocol",
     "qrsocket.server.relay",
     "qrsocket.server.session",
+    "qrsocket.signing",
 )
 
 

@@ -74,7 +74,7 @@ class Call(Generic[T]):
 
     Attributes:
         command: The words to send; of a script, the number of its keys, the keys and the arguments.
-        parse: Makes the result from Redis' answer.
+        parse: Makes the result from Redis' answer, as it comes (RESP).
         script: The script to run, if it is one.
     """
 
@@ -102,6 +102,16 @@ class Call(Generic[T]):
 def script_call(script: Script, keys: list[str], args: list[Word], parse: Callable[[Any], T]) -> Call[T]:
     """Describe the run of *script* with *keys*, of which there is at least one."""
     return Call((len(keys), *keys, *args), parse, script)
+
+
+def info(section: str) -> Call[dict[str, str]]:
+    """Describe the question what Redis says of itself."""
+
+    def parse(reply: bytes) -> dict[str, str]:
+        lines = (line.partition(":") for line in reply.decode().splitlines())
+        return {name: value for name, colon, value in lines if colon}
+
+    return Call(("INFO", section), parse)
 
 
 def run(client: "redis.Redis", call: Call[T], *, timeout: float) -> T:
@@ -162,12 +172,10 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
 
 def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
     try:
-        if call.script is None:
-            return client.execute_command(*words)
         try:
-            return _run_script(client, words)
+            return _ask(client, words)
         except NoScriptError:
-            return _run_script(client, call.words_with_source)
+            return _ask(client, call.words_with_source)
     except NO_PRIMARY:  # the other connections of the pool lead there, too
         client.connection_pool.disconnect(inuse_connections=False)
         raise
@@ -175,12 +183,10 @@ def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, 
 
 async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
     try:
-        if call.script is None:
-            return await client.execute_command(*words)
         try:
-            return await _run_script_awaiting(client, words)
+            return await _ask_awaiting(client, words)
         except NoScriptError:
-            return await _run_script_awaiting(client, call.words_with_source)
+            return await _ask_awaiting(client, call.words_with_source)
     except NO_PRIMARY:
         await client.connection_pool.disconnect(inuse_connections=False)
         raise
@@ -191,10 +197,10 @@ async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[W
         raise
 
 
-def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
+def _ask(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
     """
-    Do what `execute_command` does of what a script needs: not its retries, metrics, conversions and parsers of answers,
-    which take as long as the rest.
+    Do what `execute_command` does and we need: not its retries, metrics, conversions and parsers of answers, which take
+    as long as the rest.
     """
     pool = client.connection_pool
     connection = pool.get_connection()
@@ -210,12 +216,7 @@ def _run_script(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
         pool.release(connection)
 
 
-def _packed(words: tuple[Word, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one only
-    return packed
-
-
-async def _run_script_awaiting(client: "redis.asyncio.Redis", words: tuple[Word, ...]) -> Any:
+async def _ask_awaiting(client: "redis.asyncio.Redis", words: tuple[Word, ...]) -> Any:
     pool = client.connection_pool
     connection = await pool.get_connection()
     try:
@@ -228,6 +229,11 @@ async def _run_script_awaiting(client: "redis.asyncio.Redis", words: tuple[Word,
         raise
     finally:
         await pool.release(connection)
+
+
+def _packed(words: tuple[Word, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one only
+    return packed
 
 
 # Of the blocking attempt that runs here. redis-py has one timeout for all calls: see `clients`.

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import redis
@@ -16,7 +15,7 @@ from qrsocket.cli.probing import probe_nodes
 from qrsocket.cli.queues import examine_queues
 from qrsocket.fanout.publish import answer_probe, probe
 from qrsocket.keys import Keys, Keyspace
-from qrsocket.roundtrip import Call, run
+from qrsocket.roundtrip import Call, info, run
 from qrsocket.settings import Settings, misnamed
 
 # Redis 7.0 has the script flags that we need; Valkey has them since its first version.
@@ -61,9 +60,9 @@ def check_connection(settings: Settings) -> Finding:
 
 
 def _check_version(client: redis.Redis, timeout: float) -> Finding:
-    info = _info(client, "server", timeout)
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    version = str(info["valkey_version"] if name == "Valkey" else info["redis_version"])
+    server = run(client, info("server"), timeout=timeout)
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    version = server[f"{name.lower()}_version"]
     major, minor = OLDEST[name]
     if tuple(int(part) for part in version.split(".")[:2]) < (major, minor):
         return fault("version", f"{name} {version} is too old", f"install {name} {major}.{minor} or newer")
@@ -71,7 +70,7 @@ def _check_version(client: redis.Redis, timeout: float) -> Finding:
 
 
 def _check_memory(client: redis.Redis, timeout: float) -> Finding:
-    policy = _info(client, "memory", timeout).get("maxmemory_policy", "not told")
+    policy = run(client, info("memory"), timeout=timeout).get("maxmemory_policy", "not told")
     if policy != "noeviction":
         return fault(
             "memory",
@@ -100,7 +99,3 @@ def _check_pubsub(client: redis.Redis, keys: Keys, timeout: float) -> Finding:
         advice = "see whether a proxy stands between: let QRSOCKET_REDIS_URL name Redis itself"
         return fault("pub/sub", "what is published does not come back here", advice)
     return fine("pub/sub", f"a message comes back here in {since(began)}")
-
-
-def _info(client: redis.Redis, section: str, timeout: float) -> dict[str, Any]:
-    return run(client, Call(("INFO", section), dict), timeout=timeout)

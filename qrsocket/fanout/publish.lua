@@ -1,25 +1,23 @@
 -- Send a message to streams: one frame to every node that has subscriptions of them.
 -- ARGV[1]  kind    ARGV[2]  message id    ARGV[3]  payload    ARGV[4]  options, for the nodes
--- ARGV[5]  1 if the id may have been seen before    ARGV[6]  ms that it is remembered
--- ARGV[7]  messages that are kept of a stream, or 0: this one is not kept and not counted    ARGV[8]  ms that they are kept
--- ARGV[9...]  for each stream its name, and the signature of the message for it or ''
+-- ARGV[5]  ms that the id is remembered    ARGV[6]  messages that are kept of a stream, or 0: this one is not kept and
+-- not counted    ARGV[7]  ms that they are kept
+-- ARGV[8...]  for each stream its name, and the signature of the message for it or ''
 -- Returns '<repeated> <connections> <node> <node>…', between tabs: repeated is 1 if the id was seen before; then nothing
 -- is sent, and the rest is what it was then.
 -- The hottest of all scripts: a name or a function costs Redis up to 0.3 µs in each run, a command 1 to 2, and all of it
 -- was 29 when it was written as the others are (`python -m bench.recovery`).
 --include epoch
 local call, base = redis.call, KEYS[1]
-local kind, id, payload, options, may_be_seen, remember_ms, most, keep_ms = unpack(ARGV, 1, 8)
+local kind, id, payload, options, remember_ms, most, keep_ms = unpack(ARGV, 1, 7)
 local sent = base .. 'sent:' .. id
-if may_be_seen == '1' or KEYS[2] then
-  local seen = call('GET', sent)
-  if seen then return '1\t' .. seen end
-end
+local seen = call('GET', sent) -- always: an attempt that was given up may come after the one that followed it
+if seen then return '1\t' .. seen end
 
 -- Nodes and how many subscriptions each has, in turn; and whom the message is for: where there is one stream, the same to
 -- all nodes.
-local is_one, at, recipient, recipients = #ARGV == 10, {}, '', {}
-for i = 9, #ARGV, 2 do
+local is_one, at, recipient, recipients = #ARGV == 9, {}, '', {}
+for i = 8, #ARGV, 2 do
   local stream, signature = ARGV[i], ARGV[i + 1]
   local offset = '-'
   if most ~= '0' then

@@ -109,7 +109,6 @@ def publish(
     *,
     remember: float = REMEMBER,
     keep: Keep = Keep(),  # noqa: B008 - it cannot be changed
-    is_new: bool = False,
     ring: Ring | None = None,
 ) -> Call[Routed]:
     """
@@ -117,12 +116,11 @@ def publish(
 
     Args:
         remember: Seconds in which the same *message_id* again sends nothing, and returns the same.
-        is_new: The id is of this message alone: only if the call has to be repeated can it have been seen.
         ring: What to sign by.
     """
     options = message.options.to_words()
     words: list[Word] = [message.kind, message_id, message.payload, options]
-    words += [int(not is_new), round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
+    words += [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
     if ring is None:
         for stream in streams:
             words += [stream, ""]

@@ -174,9 +174,10 @@ class Jobs(NamedTuple):
         return script_call(script, [self.keys.base], [to_json(terms), *args], parse)
 
 
-def _parse_piece(number: int, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    piece: dict[str, Any] = {"n": number, "text": fields[b"t"].decode()}
-    return piece | {"anew": True} if fields[b"a"] == b"1" else piece
+def _parse_piece(number: int, fields: Sequence[bytes]) -> dict[str, Any]:
+    known = dict(zip(fields[::2], fields[1::2], strict=True))
+    piece: dict[str, Any] = {"n": number, "text": known[b"t"].decode()}
+    return piece | {"anew": True} if known[b"a"] == b"1" else piece
 
 
 def _parse_advanced(reply: list[Any]) -> Advanced:

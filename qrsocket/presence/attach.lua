@@ -8,8 +8,8 @@
 -- and then, for each client that comes back, a stream, epoch and offset
 -- Returns {'OK', epoch, answers, pages of what was missed}; {'FENCED'} if the node was given up: its routes are gone or
 -- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told, when the user
--- was revoked or 0}. It is {} if there are too many, and {'REVOKED'} if the proof is from before: then nothing has changed
--- for that stream.
+-- was revoked or 0}. It is {} if there are too many, and {'REVOKED', when} if the proof is from before: then nothing has
+-- changed for that stream.
 --include presence/transition
 local node, grace_ms, number = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not redis.call('ZSCORE', nodes, node) then return {'FENCED'} end
@@ -30,7 +30,7 @@ end
 
 local function attach(stream, count_here, most, known, issued)
   local revoked_at = count_here > 0 and is_user(stream) and redis.call('GET', revoked(stream)) or '0'
-  if issued ~= '' and tonumber(issued) < tonumber(revoked_at) then return {'REVOKED'} end
+  if issued ~= '' and tonumber(issued) < tonumber(revoked_at) then return {'REVOKED', revoked_at} end
   if most > 0 and is_too_many(stream, count_here, most) then return {} end
   if count_here > 0 then
     redis.call('HSET', route(stream), node, count_here)

@@ -39,6 +39,7 @@ class Keeper:
         here: Callable[[], Collection[Stream]],
         count: Callable[[Stream], int],
         proof: Callable[[Stream], float | None],
+        on_revoked: Callable[[Stream, float], Collection[Stream]],
         on_edge: Callable[[Edge], None],
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
@@ -48,7 +49,9 @@ class Keeper:
             here: Tells which streams have subscriptions here.
             count: Tells how many subscriptions of a stream there are here.
             proof: Tells when the oldest proof of those subscriptions of a user that have not begun was issued (Unix
-                time, 0 if that is not known); None if all have. From before a revocation, they are refused.
+                time, 0 if that is not known); None if all have.
+            on_revoked: Gets a stream that was refused since that proof was from before a revocation, and when that was;
+                ends those subscriptions, and returns the streams that there are fewer of.
             on_edge: Gets each transition of a user that this node is to tell; must not block.
             on_top: Gets the position of the newest message of a stream of this node, and when its user was revoked (0
                 if never); must not block.
@@ -57,7 +60,7 @@ class Keeper:
         self.mailbox = Mailbox(on_edge, grace=settings.offline_grace, lease=settings.lease)
         self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
         self._here, self._count = here, count
-        self._registry = Registry(settings, count, proof, self.mailbox, on_top, trouble)
+        self._registry = Registry(settings, count, proof, on_revoked, self.mailbox, on_top, trouble)
         self._joined = asyncio.Event()
         self._fenced = asyncio.Event()
         self._renewed_at = 0.0

@@ -37,7 +37,8 @@ class Registration:
         since: Where a client that comes back is, by stream.
         attached: The streams as they are now. One that was refused is missing.
         missed: What came since.
-        revoked: The streams that were refused since their users were revoked.
+        revoked: The streams that were refused since a proof of their users was from before a revocation. It need not
+            have been the proof of who asks.
     """
 
     streams: tuple[Stream, ...]
@@ -45,7 +46,7 @@ class Registration:
     answer: asyncio.Future[None]
     attached: dict[Stream, Attached] = field(default_factory=dict)
     missed: dict[Stream, Missed] = field(default_factory=dict)
-    revoked: frozenset[Stream] = frozenset()
+    revoked: set[Stream] = field(default_factory=set)
 
     def with_those_of(self, other: "Registration") -> "Registration":
         """Return both together, as if they had been told at once."""
@@ -71,6 +72,7 @@ class Registry:
         settings: Settings,
         count: Callable[[Stream], int],
         proof: Callable[[Stream], float | None],
+        on_revoked: Callable[[Stream, float], Collection[Stream]],
         mailbox: Mailbox,
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
@@ -78,7 +80,7 @@ class Registry:
         self.doubtful: set[Stream] = set()
         self.returning: set[Stream] = set()
         self._settings, self._keyspace = settings, Keyspace.of(settings)
-        self._count, self._proof = count, proof
+        self._count, self._proof, self._on_revoked = count, proof, on_revoked
         self._mailbox, self._on_top, self._trouble = mailbox, on_top, trouble
         self._waiting: deque[Registration] = deque()
         self._is_wanted = asyncio.Event()
@@ -179,7 +181,7 @@ class Registry:
         batch: list[Registration],
         asking: list[tuple[Registration, Stream]],
     ) -> None:
-        # With the proofs of those who are counted and not in yet, whoever asks: another's call may be before theirs.
+        # Whoever asks, those who are counted and not in yet have proofs to show: this call may come before their own.
         counts = [
             Count(one, self._count(one), self._most(one), self._mailbox.known(one), self._proof(one)) for one in streams
         ]
@@ -188,13 +190,15 @@ class Registry:
         answer = await call_redis(self._settings, call)
         if answer is None:
             raise Fenced
-        self.returning.difference_update(streams)
+        self.returning.difference_update(set(streams) - set(answer.revoked))
+        for stream, at in answer.revoked.items():  # those who are still there are told of anew
+            self.doubtful.update((stream, *self._on_revoked(stream, at)))
         attached = {name: one for name, one in zip(streams, answer.attached, strict=True) if one is not None}
         for (registration, stream), page in zip(asking, answer.pages, strict=True):
             registration.missed[stream] = page
         for registration in batch:
             registration.attached |= {name: attached[name] for name in registration.streams if name in attached}
-            registration.revoked |= answer.revoked.intersection(registration.streams)
+            registration.revoked.update(answer.revoked.keys() & registration.streams)
         for count in counts:
             if count.stream in attached:
                 self._learn(count, attached[count.stream])

@@ -1,8 +1,9 @@
 """The table of open connections in Redis, which is the routing table too: every operation on it, as a `Call`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qrsocket.keys import Keys
@@ -101,12 +102,13 @@ class Answer(NamedTuple):
     Attributes:
         attached: For each stream what it is now; None if it was refused, and nothing has changed.
         pages: For each position what came after it.
-        revoked: The streams that were refused since their users were revoked; the others had too many subscriptions.
+        revoked: The streams that were refused since their users were revoked, and when (Unix time); the others had too
+            many subscriptions.
     """
 
     attached: list[Attached | None]
     pages: list[Missed]
-    revoked: frozenset[Stream] = frozenset()
+    revoked: Mapping[Stream, float] = MappingProxyType({})
 
 
 class Members(NamedTuple):
@@ -294,8 +296,12 @@ def _parse_answer(
     if reply[0] == b"FENCED":
         return None
     epoch = reply[1].decode()
-    attached = [_parse_attached(epoch, *answer) if len(answer) > 1 else None for answer in reply[2]]
-    revoked = frozenset(count.stream for count, answer in zip(counts, reply[2], strict=True) if answer == [b"REVOKED"])
+    attached = [_parse_attached(epoch, *answer) if answer and answer[0] != b"REVOKED" else None for answer in reply[2]]
+    revoked = {
+        count.stream: int(answer[1]) / 1000
+        for count, answer in zip(counts, reply[2], strict=True)
+        if answer and answer[0] == b"REVOKED"
+    }
     pages = [parse_missed(epoch, page, stream, ring) for stream, page in zip(missing, reply[3], strict=True)]
     return Answer(attached, pages, revoked)
 

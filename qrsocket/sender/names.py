@@ -29,14 +29,12 @@ class Named(NamedTuple):
         streams: In an order that the same ones always have where the message may be sent again, since they go in
             batches, each under an id of its own.
         remember: Seconds in which the message is the same when it is sent again.
-        is_new: Nobody can have sent it before.
     """
 
     id: str
     wire_id: str
     streams: Sequence[Stream]
     remember: float
-    is_new: bool = False
 
 
 def name(message: Message, streams: Sequence[Stream], given: str | None, task_run: TaskRun | None) -> Named:
@@ -59,7 +57,7 @@ def name(message: Message, streams: Sequence[Stream], given: str | None, task_ru
         id = f"{fit(task_run.task_id)}:{next(task_run.numbers)}:{_digest(streams, message)}"
         return Named(id, id, streams, remember)
     id = next(_new_ids)
-    return Named(id, id, streams, remember, is_new=True)
+    return Named(id, id, streams, remember)
 
 
 def _check(given: str) -> None:

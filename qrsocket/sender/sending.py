@@ -53,7 +53,6 @@ class Sending(NamedTuple):
                 batch,
                 remember=self.named.remember,
                 keep=self.keep,
-                is_new=self.named.is_new,
                 ring=self.settings.ring,
             )
 

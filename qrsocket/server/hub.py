@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import BINARY, JSON, TEXT, Kind, Message
+from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
 from qrsocket.server.offering import give_order, offer, offer_uncounted
-from qrsocket.server.states import STATES, States
+from qrsocket.server.states import PASSING, STATES, States
 from qrsocket.server.subscription import Feed, Subscription
 from qrsocket.streams import Stream, of_member, topic_of, user_of
 
@@ -107,6 +107,22 @@ class Hub:
             return None
         return min((one.connection.issued for one in feed.behind.values() if one.position is None), default=None)
 
+    def put_out(self, stream: Stream, revoked_at: float) -> tuple[Stream, ...]:
+        """
+        End those subscriptions of a user's *stream* that have not begun and whose proof is from before *revoked_at*.
+        Returns the streams that this node has fewer subscriptions of.
+        """
+        feed = self._feeds.get(stream)
+        waiting = [one.connection for one in feed.behind.values() if one.position is None] if feed else []
+        for connection in waiting:
+            connection.revoke(revoked_at)
+        return tuple(
+            fewer
+            for connection in waiting
+            if connection.issued < revoked_at
+            for fewer in self.unsubscribe(connection, stream)
+        )
+
     def __len__(self) -> int:
         """Return how many connections are open."""
         return len(self._connections)
@@ -141,20 +157,24 @@ class Hub:
         self._read(feed, subscription, page)
 
     def deliver(self, frame: Frame) -> None:
-        """Offer what is in a frame to every subscription of its recipients."""
+        """
+        Offer what is in a frame to every subscription of its recipients.
+
+        What Redis says itself is never taken for a message or an order of the application: that may have to be signed.
+        """
         message, epoch, feeds = frame.message, frame.epoch, self._feeds
         kind = message.kind
         is_message = kind is JSON or kind is TEXT or kind is BINARY
-        is_state = not is_message and kind in STATES
+        if not is_message and kind not in ORDERS:
+            self._deliver_of_redis(frame)
+            return
         for stream, offset in frame.recipients:
-            if is_state and offset is not None:
-                self.states.deliver(stream, Position(epoch, offset), frame)
-                continue
             feed = feeds.get(stream)
             if feed is None:
                 continue
             if offset is None:
-                offer_uncounted(feed.begun, stream, message, frame.message_id)
+                if is_message:
+                    offer_uncounted(feed.begun, stream, message, frame.message_id)
             elif feed.offset + 1 != offset or feed.epoch != epoch:
                 # Some are missing, or it is an old one, which was read from the stream meanwhile.
                 self._heard(feed, Position(epoch, offset))
@@ -166,6 +186,14 @@ class Hub:
                     offer(live, stream, offset, message)
                 else:
                     self._give(feed, live, message)
+
+    def _deliver_of_redis(self, frame: Frame) -> None:
+        kind = frame.message.kind
+        for stream, offset in frame.recipients:
+            if kind in STATES and offset is not None:
+                self.states.deliver(stream, Position(frame.epoch, offset), frame)
+            elif kind in PASSING and offset is None and (feed := self._feeds.get(stream)):
+                offer_uncounted(feed.begun, stream, frame.message, frame.message_id)
 
     def heard(self, stream: Stream, position: Position) -> None:
         """Learn that there is a message, or a change, at *position*. Those who have not had it are behind."""

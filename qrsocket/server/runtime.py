@@ -20,7 +20,7 @@ from qrsocket.keys import Keyspace
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Edge, live_nodes
-from qrsocket.roundtrip import Call, arun
+from qrsocket.roundtrip import arun, info
 from qrsocket.server import requests
 from qrsocket.server.draining import drain
 from qrsocket.server.finding import what_is_lost
@@ -79,6 +79,7 @@ class Node:
             lambda: self.hub.streams,
             self.hub.count,
             self.hub.proof,
+            self.hub.put_out,
             self._on_edge,
             self.hub.attached,
             self.trouble,
@@ -279,9 +280,8 @@ async def _wait_for_start(node: Node) -> None:
 
 
 async def _warn_of_eviction(settings: Settings) -> None:
-    call: Call[dict[str, Any]] = Call(("INFO", "memory"), dict)
     with suppress(Unavailable, RedisError):  # who may not ask need not know
-        memory = await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout)
+        memory = await arun(clients.awaiting(settings), info("memory"), timeout=settings.redis_timeout)
         policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             logger.warning("Redis may evict presence and routes: set maxmemory-policy noeviction, not %s", policy)

@@ -16,6 +16,8 @@ from qrsocket.streams import Stream, of_jobs, of_members, of_topic, topic_of
 
 # Kinds of frames that tell a change.
 STATES = frozenset((Kind.JOB, Kind.MEMBERS))
+# Kinds that tell how far a job is, and what it writes.
+PASSING = frozenset((Kind.PROGRESS, Kind.CHUNK))
 
 
 class States:

@@ -10,7 +10,7 @@ from qrsocket.errors import CloseCode, SocketError, Unavailable
 from qrsocket.listening import Listening
 from qrsocket.position import Missed, Position
 from qrsocket.presence.registry import Registration
-from qrsocket.server.connection import SIGNED_OUT, Connection
+from qrsocket.server.connection import Connection
 from qrsocket.server.failing import TRY_AGAIN
 from qrsocket.server.jobs import JobDesk
 from qrsocket.server.joining import Joining
@@ -190,14 +190,15 @@ class Subscriptions:
         connection = self._connection
         try:
             answered = await self._node.keeper.register(streams, since)
+            while connection.closing is None and connection.stream in answered.revoked:
+                # It was another one's proof. He is out now.
+                answered = await self._node.keeper.register(streams, since)
         except Unavailable:
             connection.close(CloseCode.OVERLOADED, TRY_AGAIN.lower())
             return None
-        if connection.stream in answered.streams and connection.stream not in answered.attached:
-            if connection.stream in answered.revoked:
-                connection.close(CloseCode.REVOKED, SIGNED_OUT)
-            else:
-                connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        is_refused = connection.stream in answered.streams and connection.stream not in answered.attached
+        if is_refused and connection.closing is None:
+            connection.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
             # At once, or those of the same user who wait for their turn would be too many with it. A renewal may have
             # told of it meanwhile.
             self._node.keeper.doubt(self._node.hub.unsubscribe(connection, connection.stream))

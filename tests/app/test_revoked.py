@@ -192,6 +192,40 @@ async def test_nobody_sees_who_is_kept_out(
     await carol.connection.close()
 
 
+@BOTH
+async def test_a_new_token_beside_old_ones(
+    serve: Serve, open_client: Open, redis: Redis, configure: Configure, protocols: list[str] | None
+) -> None:
+    """
+    Somebody who comes again and again by a token from before keeps out nobody who has a new one, and puts out nobody:
+    not while both come at once, nor while the node comes back after a fence.
+    """
+    configure(max_connections_per_user=1000)
+    address, keys = await serve(router_of_tokens()), Keyspace.of(get_settings()).shards[0]
+    await qrsocket.revoke("ada")
+    new, is_over = f"ada {time.time() + 1}", asyncio.Event()
+
+    async def come_again_and_again() -> set[int]:
+        codes = set[int]()
+        while not is_over.is_set():
+            codes.add(await (await come(open_client, address, "ada", protocols)).closed())
+        return codes
+
+    hammering = [asyncio.create_task(come_again_and_again()) for _ in range(4)]
+    welcome = [await come(open_client, address, new, protocols) for _ in range(20)]
+    await until_online("ada", 20)
+    redis.delete(keys.nodes)
+    await until(lambda: redis.zcard(keys.nodes))
+    await until_online("ada", 20)
+    is_over.set()
+
+    assert [{4101}] * 4 == await asyncio.gather(*hammering)
+    await socket.to("ada").send("hello")
+    for one in welcome:
+        await until_text(one, "hello")
+        await one.connection.close()
+
+
 async def test_a_node_that_did_not_hear_it(serve: Serve, open_client: Open, redis: Redis) -> None:
     """
     A node that the order to close did not reach finds out when it comes back after a fence.

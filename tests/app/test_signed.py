@@ -3,13 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from redis import Redis
 
 import qrsocket.sync
 from qrsocket import User, socket
+from qrsocket.fanout.publish import SIGNED
 from qrsocket.keys import Keys, Keyspace
+from qrsocket.message import Kind
 from qrsocket.server import SocketRouter
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
@@ -77,6 +80,16 @@ def as_order(words: list[bytes]) -> None:
     words[0] = b"c"
 
 
+def said_by_redis(kind: Kind, offset: str, published: bytes) -> bytes:
+    """What only Redis says, and nobody signs, in place of a message or an order: for alice, at her next offset."""
+    head, _, _ = published.partition(b"\n")
+    epoch, position = head.split(b"\t")[2], Keyspace.of(get_settings()).shards[0].position("u:alice")
+    if offset == "next":
+        with Redis.from_url(get_settings().redis_url.get_secret_value()) as redis:
+            offset = str(int(redis.get(position) or 0) + 1)
+    return b"\t".join([kind.encode(), b"1", epoch, b"m", b"", b"u:alice", offset.encode()]) + b"\nroom"
+
+
 FORGED: dict[str, Callable[[bytes], bytes]] = {
     "another message": lambda data: data.replace(b"pay 10", b"pay 99"),
     "for somebody else": lambda data: with_words(data, for_bob),
@@ -84,6 +97,13 @@ FORGED: dict[str, Callable[[bytes], bytes]] = {
     "an order": lambda data: with_words(data, as_order),
     "an order that nobody has signed": lambda _: b'c\t1\te\tm\t\tu:alice\t-\n{"code":4101,"reason":""}',
     "a message that nobody has signed": lambda _: b"t\t1\te\tm\t\t*\t-\nforged",
+    **{
+        f"{kind.name} that is no such thing, {offset}": partial(said_by_redis, kind, offset)
+        for kind in Kind
+        if kind not in SIGNED
+        for offset in ("-", "next")
+        if not (offset == "-" and kind in (Kind.PROGRESS, Kind.CHUNK))
+    },
 }
 
 
@@ -97,7 +117,7 @@ async def test_what_was_forged(
     forge: Callable[[bytes], bytes],
 ) -> None:
     """
-    What somebody publishes who has no key reaches nobody. The log says so, without what it was.
+    What somebody publishes who has no key reaches nobody, and nobody obeys it. The log shows nothing of it.
     """
     alice, bob = await open_client(address, "/socket?user=alice"), await open_client(address, "/socket?user=bob")
     (channel,) = redis.pubsub_channels(f"{keys.base}*")
@@ -107,12 +127,29 @@ async def test_what_was_forged(
         published = next(one["data"] for one in listener.listen() if b"pay 10" in bytes(str(one["data"]), "utf-8"))
     caplog.set_level(logging.WARNING)
     redis.publish(channel, forge(published))
-    await socket.to(["alice", "bob"]).send("last")
+    await socket.to(["alice", "bob"]).send("to you")
+    await socket.topic("room").send("to the room")
 
-    assert ["pay 10", "last"] == [str(await alice.receive_text()), str(await alice.receive_text())]
-    assert "last" == await bob.receive_text()
-    assert "it is not signed by a key of QRSOCKET_SIGNING_KEYS" in caplog.text
+    assert ["pay 10", "to you", "to the room"] == [str(await alice.receive_text()) for _ in range(3)]
+    assert ["to you", "to the room"] == [str(await bob.receive_text()) for _ in range(2)]
     assert "pay" not in caplog.text
+
+
+async def test_the_log_says_so(
+    address: str, open_client: Open, redis: Redis, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    That messages are refused is said, a few times only, however many recipients somebody writes into one frame.
+    """
+    alice = await open_client(address, "/socket?user=alice")
+    (channel,) = redis.pubsub_channels(f"{keys.base}*")
+    recipients = b"\t".join(b"u:%d\t-" % number for number in range(1_000))
+    caplog.set_level(logging.WARNING)
+    redis.publish(channel, b"t\t1\te\tm\t\t" + recipients + b"\nforged")
+    await socket.to("alice").send("last")
+
+    assert "last" == await alice.receive_text()
+    assert 1 <= caplog.text.count("it is not signed by a key of QRSOCKET_SIGNING_KEYS") <= 20
 
 
 @pytest.mark.parametrize("comes_back", ["to a node", "within a node"])
@@ -149,14 +186,17 @@ async def next_message(client: Client) -> str:
     return frame.partition("\n")[2]
 
 
-async def test_a_sender_with_another_key(address: str, open_client: Open, configure: Configure) -> None:
+async def test_a_sender_with_another_key(address: str, open_speaker: OpenSpeaker, configure: Configure) -> None:
     """
-    A process that was given another key sends nothing that arrives.
+    A process that was given another key sends nothing that arrives; who reads where it was kept is told of a gap.
     """
-    alice = await open_client(address, "/socket?user=alice")
+    alice = await open_speaker(address, "alice")
+    await alice.hello()
     configure(signing_keys=OTHER)
-    await socket.to("alice").send("with another key")
+    await socket.to("alice").send("not kept", keep=False)
+    await socket.to("alice").send("kept")
     configure(signing_keys=f"{KEY},{OTHER}")
     await socket.to("alice").send("with this one")
 
-    assert "with this one" == await alice.receive_text()
+    await alice.my_gap()
+    assert "with this one" == await next_message(alice.client)

@@ -19,6 +19,7 @@ SETTINGS = {
     "HANDLER_TIMEOUT": HANDLER_TIMEOUT,
     "HOOK_TIMEOUT": HOOK_TIMEOUT,
     "MAX_CONNECTIONS_PER_USER": 50,
+    "COMPRESSION": True,
 }
 
 NODES = ("n1", "n2", "n3", "n4")
@@ -49,6 +50,7 @@ def environment(folder: Path, redis_port: int, **more: str) -> dict[str, str]:
     return {
         **{f"QRSOCKET_{name}": f"{value:g}" for name, value in SETTINGS.items()},
         "QRSOCKET_REDIS_URL": f"redis://:{CANARY}@127.0.0.1:{redis_port}/0",
+        "QRSOCKET_SIGNING_KEYS": CANARY * 3,
         FOLDER: str(folder),
         DRIVER: str(os.getpid()),
         **more,

@@ -127,6 +127,7 @@ def habits(seed: str) -> Iterator[Habits]:
             nodes=[SPARED_NODE] if kind == "permanent" else NODES,
             wanders=kind == "wanders",
             asks=number % 5 in (0, 2, 3),
+            compresses=number % 3 == 0,
             rooms=chance.sample(ROOMS, ROOMS_OF_A_DEVICE) if protocol == V1 else (),
             feeds=chance.sample(FEEDS, FEEDS_OF_A_DEVICE) if protocol == V1 and kind != "wanders" else (),
         )

@@ -20,6 +20,7 @@ class Habits:
         nodes: Names of the nodes that it connects to, each time one of them at random.
         wanders: It leaves by itself, for moments.
         asks: It sends requests.
+        compresses: Its frames go by ASGI, since only uvicorn can compress them; those of others past it.
         rooms: Topics that it joins and leaves.
         feeds: Topics that the application has it join when it connects.
     """
@@ -30,6 +31,7 @@ class Habits:
     nodes: Sequence[str]
     wanders: bool
     asks: bool
+    compresses: bool
     rooms: Sequence[str] = ()
     feeds: Sequence[str] = ()
 

@@ -69,7 +69,7 @@ class Session:
             ping_interval=PING_INTERVAL,
             ping_timeout=PING_TIMEOUT,
             max_queue=FRAMES_READ_AHEAD,
-            compression=None,
+            compression="deflate" if habits.compresses else None,
         )
 
     async def _talk(self, connection: ClientConnection) -> None:

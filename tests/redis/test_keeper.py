@@ -32,7 +32,14 @@ async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[...,
     def new(on_edge: Callable[[Edge], None], *, here: set[Stream]) -> Keeper:
         count = lambda stream: int(stream in here)  # noqa: E731
         keeper = Keeper(
-            get_settings(), lambda: here, count, lambda _: None, on_edge, lambda *_: None, Trouble("sockets stay open")
+            get_settings(),
+            lambda: here,
+            count,
+            lambda _: None,
+            lambda *_: (),
+            on_edge,
+            lambda *_: None,
+            Trouble("sockets stay open"),
         )
 
         async def live() -> None:

@@ -100,6 +100,7 @@ class Scene:
             settings,
             lambda stream: self.here[stream],
             lambda stream: 1.5 if stream == "u:ada" else None,
+            lambda *_: (),
             self.mailbox,
             lambda stream, top, _revoked_at: self.tops.append((stream, top)),
             self.trouble,
