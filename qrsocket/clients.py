@@ -35,18 +35,15 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGener
 
 def blocking(settings: Settings) -> redis.Redis:
     """Return the client for blocking code. A process that was forked has another one."""
-    return _blocking(_place(settings))
+    return _blocking(_place(settings), os.getpid())
 
 
 @lru_cache(maxsize=8)
-def _blocking(place: Place) -> redis.Redis:
+def _blocking(place: Place, _process: int) -> redis.Redis:
     options = {**_options(place, BlockingConnection), "retry": Retry(NoBackoff(), 0)}
     pool = _Pool.from_url(place[0], **options)
     pool.connection_class = IN_TIME[pool.connection_class]
     return redis.Redis.from_pool(pool)
-
-
-os.register_at_fork(after_in_child=_blocking.cache_clear)
 
 
 class _Pool(redis.ConnectionPool):

@@ -1,9 +1,8 @@
 """Where a client is in what was sent to it, and what it has missed since."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from qrsocket.message import NO_OPTIONS, Kind, Message, Options
@@ -42,12 +41,14 @@ class Missed:
         top: Position of the newest message of the stream.
         reached: Position after this page; more is to be read until that is *top*.
         is_whole: Nothing is missing before the page or in it. Otherwise Redis did not keep all that was asked for.
+        is_refused: Something in it was not of the application, or not of a key that counts any more.
     """
 
     top: Position
     reached: Position
     is_whole: bool
     entries: tuple[Entry, ...] = ()
+    is_refused: bool = False
 
     @property
     def start(self) -> Position:
@@ -58,21 +59,22 @@ class Missed:
 def parse_missed(epoch: str, page: Sequence[Any], stream: Stream, ring: Ring | None = None) -> Missed:
     """Read what `missed` of history.lua returns of *stream*, and leave out what no key of *ring* has signed."""
     top, reached, is_whole, *kept = page
-    entries = tuple(_readable(stream, kept, ring))
-    offsets = [int(entry[0]) for entry in kept]
-    follow = all(after == before + 1 for before, after in pairwise(offsets))
-    is_genuine = ring is None or len(entries) == len(kept)
-    return Missed(
-        Position(epoch, int(top)), Position(epoch, int(reached)), bool(is_whole) and follow and is_genuine, entries
-    )
+    entries, is_refused = _readable(stream, kept, ring)
+    is_whole = bool(is_whole) and not is_refused
+    return Missed(Position(epoch, int(top)), Position(epoch, int(reached)), is_whole, tuple(entries), is_refused)
 
 
-def _readable(stream: Stream, entries: Sequence[Any], ring: Ring | None) -> Iterator[Entry]:
-    for offset, kind, payload, *rest in entries:
+def _readable(stream: Stream, kept: Sequence[Any], ring: Ring | None) -> tuple[list[Entry], bool]:
+    """Return the messages, and whether there was one that no key of *ring* has signed."""
+    entries, is_refused = [], False
+    for offset, kind, payload, *rest in kept:
         try:
             options, signature, *_ = *(word.decode() for word in rest), "", ""
             message = Message(Kind(kind.decode()), payload, Options.of_words(options) if options else NO_OPTIONS)
             if ring is None or ring.is_genuine(ring.content(message.kind, options, payload), stream, signature):
-                yield Entry(int(offset), message)
+                entries.append(Entry(int(offset), message))
+            else:
+                is_refused = True
         except ValueError:  # from a newer version: one such message must not keep a client from all others
             logger.warning("message of an unknown kind skipped", extra={"offset": int(offset)})
+    return entries, is_refused

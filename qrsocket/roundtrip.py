@@ -108,7 +108,7 @@ def info(section: str) -> Call[dict[str, str]]:
     """Describe the question what Redis says of itself."""
 
     def parse(reply: bytes) -> dict[str, str]:
-        lines = (line.partition(":") for line in reply.decode().splitlines())
+        lines = (line.partition(":") for line in reply.decode(errors="replace").splitlines())  # a path may be anything
         return {name: value for name, colon, value in lines if colon}
 
     return Call(("INFO", section), parse)

@@ -22,6 +22,8 @@ from qrsocket.trouble import Trouble
 
 # One call with 100 streams takes Redis about 5 ms, in which nobody else is served.
 STREAMS_PER_CALL = 100
+# Seconds. A revocation may be over soon after it was heard of.
+MOMENT = 0.2
 
 
 class Fenced(Exception):
@@ -60,6 +62,10 @@ class Registration:
         )
 
 
+def _is_recent(known: tuple[float, float]) -> bool:
+    return time.monotonic() - known[1] < MOMENT
+
+
 class Registry:
     """
     Attributes:
@@ -84,6 +90,7 @@ class Registry:
         self._mailbox, self._on_top, self._trouble = mailbox, on_top, trouble
         self._waiting: deque[Registration] = deque()
         self._is_wanted = asyncio.Event()
+        self._revoked: dict[Stream, tuple[float, float]] = {}  # when users were revoked, and when that was heard
         self._telling = asyncio.Lock()  # of two calls under way the older count might arrive last
 
     async def register(self, streams: Iterable[Stream], since: Mapping[Stream, Position]) -> Registration:
@@ -181,6 +188,7 @@ class Registry:
         batch: list[Registration],
         asking: list[tuple[Registration, Stream]],
     ) -> None:
+        self._put_out(streams)
         # Whoever asks, those who are counted and not in yet have proofs to show: this call may come before their own.
         counts = [
             Count(one, self._count(one), self._most(one), self._mailbox.known(one), self._proof(one)) for one in streams
@@ -191,8 +199,11 @@ class Registry:
         if answer is None:
             raise Fenced
         self.returning.difference_update(set(streams) - set(answer.revoked))
-        for stream, at in answer.revoked.items():  # those who are still there are told of anew
-            self.doubtful.update((stream, *self._on_revoked(stream, at)))
+        if answer.revoked:
+            self._revoked = {one: known for one, known in self._revoked.items() if _is_recent(known)}
+            self._revoked |= {stream: (at, time.monotonic()) for stream, at in answer.revoked.items()}
+            self.doubtful.update(answer.revoked)  # those who are still there are told of anew
+            self._put_out(answer.revoked)
         attached = {name: one for name, one in zip(streams, answer.attached, strict=True) if one is not None}
         for (registration, stream), page in zip(asking, answer.pages, strict=True):
             registration.missed[stream] = page
@@ -202,6 +213,15 @@ class Registry:
         for count in counts:
             if count.stream in attached:
                 self._learn(count, attached[count.stream])
+
+    def _put_out(self, streams: Iterable[Stream]) -> None:
+        """
+        End what is here by a proof from before a revocation that was heard of a moment ago. Redis would refuse it, and
+        all who come by a new one in the same call: whoever comes again and again would keep them out.
+        """
+        for stream in streams:
+            if (known := self._revoked.get(stream)) and _is_recent(known):
+                self.doubtful.update(self._on_revoked(stream, known[0]))
 
     def _most(self, stream: Stream) -> int:
         is_limited = user_of(stream) is not None and stream not in self.returning

@@ -245,8 +245,8 @@ class Hub:
             feed.position = page.top
         connection = subscription.connection
         is_told = page.is_whole or connection.tell_gap(subscription.stream, page.start)
-        if not is_told and page.top.epoch == before.epoch:
-            # With another epoch nothing need be missing, and everybody would come back at once.
+        if not is_told and not page.is_refused and page.top.epoch == before.epoch:
+            # With another epoch, or a forged message, nothing need be missing, and everybody would come back at once.
             connection.close(CloseCode.POSITION_LOST, "messages were lost")
         self._read(feed, subscription, page)
 

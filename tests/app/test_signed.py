@@ -186,11 +186,14 @@ async def next_message(client: Client) -> str:
     return frame.partition("\n")[2]
 
 
-async def test_a_sender_with_another_key(address: str, open_speaker: OpenSpeaker, configure: Configure) -> None:
+async def test_a_sender_with_another_key(
+    address: str, open_client: Open, open_speaker: OpenSpeaker, configure: Configure
+) -> None:
     """
-    A process that was given another key sends nothing that arrives; who reads where it was kept is told of a gap.
+    A process that was given another key sends nothing that arrives, and what others send does. Who reads where it was
+    kept is told of a gap, if its protocol has a word for that.
     """
-    alice = await open_speaker(address, "alice")
+    alice, plain = await open_speaker(address, "alice"), await open_client(address, "/socket?user=alice")
     await alice.hello()
     configure(signing_keys=OTHER)
     await socket.to("alice").send("not kept", keep=False)
@@ -199,4 +202,4 @@ async def test_a_sender_with_another_key(address: str, open_speaker: OpenSpeaker
     await socket.to("alice").send("with this one")
 
     await alice.my_gap()
-    assert "with this one" == await next_message(alice.client)
+    assert "with this one" == await next_message(alice.client) == await plain.receive_text()
