@@ -166,8 +166,8 @@ export interface Socket<Message = any> {
   on<Name extends keyof Events>(name: Name, handler: Events<Message>[Name]): () => void;
   /**
    * Sends an ArrayBuffer, a view of one, a Blob or a File as binary, anything else as JSON. When the socket is not ready
-   * it waits, and so it does behind a Blob that is still read. Sent is not arrived: what was under way when a connection
-   * broke is not sent again.
+   * it waits, and so it does behind a Blob that is still read. That it was sent does not say that it arrived: what was
+   * under way when a connection broke is not sent again.
    *
    * @returns The id that an "error" about it carries; such as that a Blob cannot be read.
    * @throws If the socket is closed, or 100 messages wait already. A TypeError for what JSON has no word for, at any

@@ -81,7 +81,7 @@ class Outbox:
                     if heed is not None:
                         heed(advanced)
                 except RedisError:  # it does not take this one: the others need not wait for it
-                    logger.exception("word of a job not taken", extra={"job": key.id, "event": event})
+                    logger.exception("Redis refused the event %s of job %s", event, key.id)
                 with self._lock:
                     self._words.popleft()
 

@@ -12,7 +12,7 @@ local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true,
 -- In these a job waits for a worker.
 local WAITS = {queued = true, waiting = true, retrying = true, requeued = true}
 
--- Whether nothing more can come of a job. The dead may speak after all: a frozen worker, say.
+-- Whether nothing more can come of a job. One that was taken for lost may go on, if its worker was only frozen.
 local function is_final(job) return OVER[job.state] and job.state ~= 'lost' end
 
 -- What is known of a job, by name; nil if nothing is.

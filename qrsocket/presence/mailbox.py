@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qrsocket.presence.table import UNKNOWN, Edge, Known
 from qrsocket.streams import Stream
 
-# Longer than any answer of Redis is late, and than a dump of it that is worth something is old.
+# Seconds. No answer of Redis comes so late, and a dump of it that is older is worth nothing here.
 REMEMBERED = 60.0
 
 
@@ -112,8 +112,8 @@ class Mailbox:
 
     def _is_fresh(self, memory: Memory) -> bool:
         """
-        Whether what was told may have been the last. What another node told later, it was told of later: it forgets
-        that later, too.
+        Whether what this node knows as told may have been the last. If another node has told something since, that one
+        remembers it for longer than this one.
         """
         return memory.told > 0 and memory.told_at > time.monotonic() - REMEMBERED
 

@@ -220,7 +220,7 @@ class Node:
             return self._background.create_task(coroutine, name=name)
         except RuntimeError:  # a connection that ends after the node has
             coroutine.close()
-            logger.warning("too late for it", extra={"what": name})
+            logger.warning("not begun, since the node has ended: %s", name)
             return None
 
     async def _answer(self, probe_id: str) -> None:
