@@ -178,8 +178,12 @@ class WebSocketProtocol(Opening):
         super().connection_lost(exc)
         if self._aborting is not None:
             self._aborting.cancel()
-        self._extensions.clear()  # what leads back here the collector of garbage need not find
+        # What leads back here the collector of garbage need not find.
+        self._extensions.clear()
         self.app = cast(Any, None)
+        # A parser that waits for more holds what holds it, and so does the error that it has met.
+        conn = cast(Any, self.conn)
+        conn.parser = conn.parser_exc = None
 
     async def _run(self, *asgi: Any) -> None:
         try:

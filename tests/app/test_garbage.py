@@ -19,6 +19,7 @@ from tests.app.speaking import VERSION_1
 from tests.clients import Client, Open
 from tests.conftest import Configure, until
 
+OURS = ("qrsocket.server.", "starlette.websockets.", "websockets.server.")
 Visit = Callable[[Open, str], Awaitable[None]]
 
 
@@ -35,7 +36,7 @@ def _no_collection() -> Iterator[None]:
 def alive() -> Counter[str]:
     """Objects that belong to one connection or another, by their types."""
     kinds = (f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
-    return Counter(kind for kind in kinds if kind.startswith(("qrsocket.server.", "starlette.websockets.")))
+    return Counter(kind for kind in kinds if kind.startswith(OURS))
 
 
 def router() -> SocketRouter:
