@@ -36,8 +36,11 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 def raise_if_ending(error: BaseException) -> None:
     """Raise *error* again if it ends this task or the process: not if only what it waited for was cancelled."""
     task = asyncio.current_task()
-    if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
-        raise error
+    try:
+        if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
+            raise error
+    finally:
+        del error  # which holds this frame by its traceback
 
 
 def is_for_client(error: BaseException) -> bool:

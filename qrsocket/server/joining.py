@@ -44,8 +44,11 @@ class Joining:
             BaseException: It may not, or that is not known, since a database is down, say.
         """
         error = await self._refusal(topic)
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # which holds this frame by its traceback
 
     async def refused(self, topics: Iterable[str]) -> dict[str, str] | None:
         """

@@ -84,12 +84,17 @@ async def plain(open_client: Open, address: str) -> None:
 
 async def with_topics(open_client: Open, address: str) -> None:
     client = await comes(open_client, address)
-    for topic in ("tea", "closed"):
-        await client.send_text(f'!join\n{{"topic": "{topic}"}}')
+    for topic, answer in {"tea": '"tea"', "closed": "error"}.items():
+        await client.send_text(f'!join\n{{"topic": "{topic}", "request": "1"}}')
+        await until_text(client, answer)
     await socket.to("ada").send("hello")
-    while "hello" not in str(await client.receive_text()):
-        pass
+    await until_text(client, "hello")
     await client.connection.close()
+
+
+async def until_text(client: Client, text: str) -> None:
+    while text not in str(await client.receive_text()):
+        pass
 
 
 async def cut_off(open_client: Open, address: str) -> None:
@@ -101,8 +106,7 @@ async def cut_off(open_client: Open, address: str) -> None:
 async def while_handlers_fail(open_client: Open, address: str) -> None:
     client = await comes(open_client, address)
     await client.send_text('1\n"wrong"')
-    while "Internal error" not in str(await client.receive_text()):
-        pass
+    await until_text(client, "Internal error")
     client.connection.transport.abort()
     await client.connection.wait_closed()
 

@@ -37,9 +37,10 @@ class Attack:
             return self.attempt(raw, path)
 
     def attempt(self, raw: Raw, path: str) -> str:
+        pieces = self.pieces()  # first: to make some takes longer on a busy machine than pings may
         if self.opens is not None:
             raw.open(path, *self.opens)
-        for piece in self.pieces():
+        for piece in pieces:
             if not raw.send(piece):
                 break
         return raw.answer()
