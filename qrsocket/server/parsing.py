@@ -124,6 +124,9 @@ def _timed(parse: Callable[[], T]) -> tuple[float, T | None, BaseException | Non
 def _charged(inbox: Inbox | None, seconds: float, result: T | None, error: BaseException | None) -> T:
     if inbox is not None:
         inbox.charge_seconds(seconds)
-    if error is not None:
-        raise error
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # which holds this frame by its traceback
     return result  # type: ignore[return-value]

@@ -111,6 +111,14 @@ async def while_handlers_fail(open_client: Open, address: str) -> None:
     await client.connection.wait_closed()
 
 
+async def that_sends_no_json(open_client: Open, address: str) -> None:
+    client = await comes(open_client, address)
+    for message in ("no JSON", '"' + "x" * 60_000):
+        await client.send_text(f"1\n{message}")
+        await until_text(client, "Invalid JSON")
+    await client.connection.close()
+
+
 async def late(open_client: Open, address: str) -> None:
     client = await comes(open_client, address, query="", hello=None)
     await client.send("ada")
@@ -141,7 +149,17 @@ async def refused(open_client: Open, address: str) -> None:
         await open_client(address, "/socket?user=nobody")
 
 
-VISITS: list[Visit] = [plain, with_topics, cut_off, while_handlers_fail, late, closed_by_us, revoked, refused]
+VISITS: list[Visit] = [
+    plain,
+    with_topics,
+    cut_off,
+    while_handlers_fail,
+    that_sends_no_json,
+    late,
+    closed_by_us,
+    revoked,
+    refused,
+]
 
 
 @pytest.mark.parametrize("visit", VISITS, ids=lambda visit: visit.__name__)
