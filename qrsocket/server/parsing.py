@@ -115,10 +115,10 @@ async def paid(inbox: Inbox | None) -> None:
 def _timed(parse: Callable[[], T]) -> tuple[float, T | None, BaseException | None]:
     began = time.thread_time()
     try:
-        result, error = parse(), None
-    except Exception as raised:  # it is raised again where it was waited for
-        result, error = None, raised
-    return time.thread_time() - began, result, error
+        result = parse()
+    except Exception as error:  # it is raised again where it was waited for
+        return time.thread_time() - began, None, error
+    return time.thread_time() - began, result, None
 
 
 def _charged(inbox: Inbox | None, seconds: float, result: T | None, error: BaseException | None) -> T:

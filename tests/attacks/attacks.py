@@ -6,6 +6,7 @@ against uvicorn's own classes as well.
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from tests.attacks.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, frame, head
@@ -33,14 +34,14 @@ class Attack:
 
     def run(self, address: str, path: str = "/socket") -> str:
         """Attack the node, and return its answer."""
+        self.pieces()  # to make some takes longer on a busy machine than a head, or a ping, may
         with Raw(address) as raw:
             return self.attempt(raw, path)
 
     def attempt(self, raw: Raw, path: str) -> str:
-        pieces = self.pieces()  # first: to make some takes longer on a busy machine than pings may
         if self.opens is not None:
             raw.open(path, *self.opens)
-        for piece in pieces:
+        for piece in self.pieces():
             if not raw.send(piece):
                 break
         return raw.answer()
@@ -58,6 +59,7 @@ def shake(*lines: str, path: str = "/socket", method: bytes = b"GET") -> Pieces:
     return lambda: [head(path, *lines).replace(b"GET", method, 1)]
 
 
+@cache
 def deflated(size: int) -> bytes:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -12)
     return (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
