@@ -1,6 +1,7 @@
 """Redis frozen, gone, deaf or slow."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +19,7 @@ SLACK = 5_000 * MS
 def frozen(server: EmbeddedRedis) -> Iterator[None]:
     """SIGSTOP: the kernel goes on taking connections and bytes, and nobody answers."""
     server.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, server.process.pid, os.WSTOPPED)  # until then it may go on to answer
     try:
         yield
     finally:
