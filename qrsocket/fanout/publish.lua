@@ -5,8 +5,8 @@
 -- ARGV[8...]  for each stream its name, and the signature of the message for it or ''
 -- Returns '<repeated> <connections> <node> <node>…', between tabs: repeated is 1 if the id was seen before; then nothing
 -- is sent, and the rest is what it was then.
--- The hottest of all scripts: a name or a function costs Redis up to 0.3 µs in each run, a command 1 to 2, and all of it
--- was 29 when it was written as the others are (`python -m bench.recovery`).
+-- The hottest of all scripts (`python -m bench.recovery` measures it): to define a name or a function costs Redis up to
+-- 0.3 µs in each run, a command 1 to 2. So it names its keys where they are used, and includes what is rare there, too.
 --include epoch
 local call, base = redis.call, KEYS[1]
 local kind, id, payload, options, remember_ms, most, keep_ms = unpack(ARGV, 1, 7)

@@ -49,6 +49,7 @@ class FarEnd:
         asked: The calls, in order.
         held: While it is set, calls wait for `go`.
         fails: Raised by the calls that come, one each.
+        revoked: Users whose proofs from before do not count.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class FarEnd:
         self.go.set()
         self.came = asyncio.Event()
         self.edges: dict[Stream, Edge] = {}
+        self.revoked: dict[Stream, float] = {}
 
     async def answer(self, asked: Asked) -> Answer | None:
         self.asked.append(asked)
@@ -70,13 +72,18 @@ class FarEnd:
                 return None
             raise error
         attached: list[Attached | None] = []
-        for stream, here, most, *_ in asked.counts.values():
+        revoked: dict[Stream, float] = {}
+        for stream, here, most, _, issued in asked.counts.values():
             is_too_many = most and here > most and here > self.route[stream]
+            if issued is not None and issued < self.revoked.get(stream, 0.0):
+                revoked[stream] = self.revoked[stream]
+                attached.append(None)
+                continue
             if not is_too_many:
                 self.route[stream] = here
             known = Known(3, True) if stream.startswith("u:") else Known()
             attached.append(None if is_too_many else Attached(TOP, TOP, known, self.edges.get(stream)))
-        return Answer(attached, [_page(position) for _, position in asked.since])
+        return Answer(attached, [_page(position) for _, position in asked.since], revoked)
 
     @property
     def streams(self) -> list[set[Stream]]:
@@ -88,24 +95,36 @@ def _page(since: Position) -> Missed:
 
 
 class Scene:
-    """A registry, the subscriptions that are here, and what it has passed on."""
+    """
+    A registry, the subscriptions that are here, and what it has passed on.
+
+    Attributes:
+        proofs: Of the users who are here and not in yet, the oldest last.
+    """
 
     def __init__(self, far_end: FarEnd, settings: Settings) -> None:
         self.far_end, self.here = far_end, Counter[Stream]()
         self.edges: list[Edge] = []
+        self.proofs: dict[Stream, list[float]] = {}
         self.tops: list[tuple[Stream, Position]] = []
         self.trouble = Trouble("sockets stay open")
         self.mailbox = Mailbox(self.edges.append, grace=5, lease=15)
         self.registry = Registry(
             settings,
             lambda stream: self.here[stream],
-            lambda stream: 1.5 if stream == "u:ada" else None,
-            lambda *_: (),
+            lambda stream: self.proofs[stream][-1] if self.proofs.get(stream) else None,
+            self.put_out,
             self.mailbox,
             lambda stream, top, _revoked_at: self.tops.append((stream, top)),
             self.trouble,
         )
         self.runs: list[asyncio.Task[None]] = []
+
+    def put_out(self, stream: Stream, revoked_at: float) -> list[Stream]:
+        stale = [proof for proof in self.proofs.get(stream, []) if proof < revoked_at]
+        self.here[stream] -= len(stale)
+        self.proofs[stream] = [proof for proof in self.proofs.get(stream, []) if proof >= revoked_at]
+        return [stream] * len(stale)
 
     def run(self, node: str = "n1") -> asyncio.Task[None]:
         self.runs.append(asyncio.create_task(self.registry.run(node)))
@@ -495,3 +514,24 @@ async def test_a_fence_while_doubts_are_told(scene: Scene) -> None:
         await scene.registry.tell_doubtful("n1", asyncio.get_running_loop().time() + PATIENCE)
 
     assert 150 == len(scene.registry.doubtful)
+
+
+async def test_who_comes_again_and_again_keeps_nobody_out(new_scene: Callable[..., Scene], far_end: FarEnd) -> None:
+    """
+    After one proof from before a revocation was refused, others like it are put out before the next call: it has that
+    of who comes by a new one alone, and is taken.
+    """
+    scene = new_scene()
+    scene.run()
+    far_end.revoked["u:ada"] = 5.0
+    scene.proofs["u:ada"] = [1.0]
+    refused = await scene.subscribe("u:ada")
+    scene.here["u:ada"] += 1  # he has come again
+    scene.proofs["u:ada"] = [9.0, 1.0]
+    taken = await scene.subscribe("u:ada")
+
+    assert ({"u:ada"}, set()) == (refused.revoked, set(refused.attached))
+    assert (set(), {"u:ada"}) == (taken.revoked, set(taken.attached))
+    assert [(1, 1.0), (1, 9.0)] == [
+        (count.here, count.issued) for asked in far_end.asked for count in asked.counts.values()
+    ]
