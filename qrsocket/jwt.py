@@ -4,21 +4,18 @@ Who somebody is by a JSON Web Token (RFC 7519): PyJWT, with its dangerous choice
 Source: RFC 8725, JSON Web Token Best Current Practices
 """
 
-import asyncio
-import json
 import math
-import time
 from collections.abc import Sequence
-from http.client import HTTPException
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
-from weakref import WeakKeyDictionary
 
 import jwt
 
-from qrsocket.errors import InvalidToken, InvalidUserId, QRSocketError, TokenExpired
+from qrsocket.errors import InvalidToken, InvalidUserId, TokenExpired
+from qrsocket.jwks import KeysUnavailable, published_key
 from qrsocket.users import User, user_id
+
+__all__ = ["InvalidToken", "KeysUnavailable", "TokenExpired", "google", "user", "verify"]
 
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC = frozenset(
@@ -26,13 +23,6 @@ ASYMMETRIC = frozenset(
 )
 MAX_TOKEN_BYTES = 16 * 1024
 
-FETCH_TIMEOUT = 5.0
-MAX_JWKS_BYTES = 256 * 1024
-# A key that its provider has taken back is trusted for this long.
-KEYS_MAX_AGE = 3600.0
-# Anyone can send tokens with made-up key ids: they must not make us ask the provider each time.
-REFETCH_INTERVAL = 10.0
-RETRY_INTERVAL = 1.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # Source: https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken
@@ -40,17 +30,6 @@ GOOGLE_JWKS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 # Google's clock and ours differ; without this a token is now and then refused as issued in the future.
 GOOGLE_LEEWAY = 10.0
-
-
-class KeysUnavailable(QRSocketError):
-    """Raised when the provider's keys could not be fetched, so that a token can be neither trusted nor refused."""
-
-    def __init__(self, host: str, reason: str) -> None:
-        super().__init__(host, reason)
-        self.host, self.reason = host, reason
-
-    def __str__(self) -> str:
-        return f"cannot fetch the keys of {self.host}: {self.reason}"
 
 
 async def verify(
@@ -222,88 +201,8 @@ async def _published_key(jwks_url: str, header: dict[str, Any]) -> jwt.PyJWK:
     kid, algorithm = header.get("kid"), header["alg"]
     if not isinstance(kid, str):
         _refuse("no key id")
-    key = await _key_set(jwks_url).find(kid)
+    key = await published_key(jwks_url, kid)
     if key is None or key.get("alg", algorithm) != algorithm:
         _refuse("no such key")
     # The algorithm is named, or PyJWT would choose one by what the key looks like.
     return jwt.PyJWK(key, algorithm)
-
-
-class _KeySet:
-    """The keys behind one URL, for one event loop."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._keys: dict[str, dict[str, Any]] = {}
-        self._good_until = self._next_fetch = -math.inf
-        self._failure = ""
-        self._fetching: asyncio.Task[None] | None = None
-
-    async def find(self, kid: str) -> dict[str, Any] | None:
-        """
-        Return the key with this id, None if the provider has none.
-
-        Raises:
-            KeysUnavailable: The provider does not answer.
-        """
-        if not self._has(kid):
-            if self._fetching is None and time.monotonic() >= self._next_fetch:
-                # Not awaited directly: others wait for it too when the first who asked goes away. Ends by its timeout.
-                self._fetching = asyncio.create_task(self._fetch(), name="fetch JWKS")
-            if self._fetching is not None:
-                await asyncio.shield(self._fetching)
-        if not self._has(kid) and self._failure:
-            raise KeysUnavailable(urlsplit(self._url).netloc, self._failure)
-        return self._keys[kid] if self._has(kid) else None
-
-    def _has(self, kid: str) -> bool:
-        return kid in self._keys and time.monotonic() < self._good_until
-
-    async def _fetch(self) -> None:
-        try:
-            async with asyncio.timeout(FETCH_TIMEOUT):
-                self._keys = await asyncio.to_thread(_download, self._url)
-        except (OSError, HTTPException, ValueError, RecursionError) as error:
-            self._failure = str(error) or type(error).__name__
-            self._next_fetch = time.monotonic() + RETRY_INTERVAL
-        else:
-            self._failure = ""
-            self._next_fetch = time.monotonic() + REFETCH_INTERVAL
-            self._good_until = time.monotonic() + KEYS_MAX_AGE
-        finally:
-            self._fetching = None
-
-
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _KeySet]] = WeakKeyDictionary()
-
-
-def _key_set(url: str) -> _KeySet:
-    return _of_loop.setdefault(asyncio.get_running_loop(), {}).setdefault(url, _KeySet(url))
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """A redirect could lead from https to anywhere."""
-
-    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        return None
-
-
-def _download(url: str) -> dict[str, dict[str, Any]]:
-    """
-    Read the public keys at *url*, by their ids.
-
-    Source: RFC 7517, section 5
-    """
-    with build_opener(_NoRedirects).open(url, timeout=FETCH_TIMEOUT) as response:
-        body = response.read(MAX_JWKS_BYTES + 1)
-    if len(body) > MAX_JWKS_BYTES:
-        raise ValueError(f"more than {MAX_JWKS_BYTES} bytes")
-    document = json.loads(body)
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list):
-        raise ValueError("not a JSON Web Key Set")
-    return {key["kid"]: key for key in keys if isinstance(key, dict) and _is_for_signatures(key)}
-
-
-def _is_for_signatures(key: dict[str, Any]) -> bool:
-    return isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig"
