@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SEED ?= 1
 DURATION ?= 65
 
-.PHONY: help demo test fast faults mutations bench lint format dist clean
+.PHONY: help demo test fast faults mutations matrix bench lint format dist clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -33,6 +33,9 @@ mutations: $(VENV)/ready ## switch off what keeps the promises, one at a time: e
 	  topic-gaps leaving members-reread members-left others failures jobs-reread; do \
 	  echo "== $$name"; $(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION) --mutation $$name || exit 1; \
 	done
+
+matrix: $(VENV)/ready ## run what can differ on the lowest and the newest of other libraries, on each Python that is there
+	$(BIN)/nox
 
 bench: $(VENV)/ready ## measure what a web node costs, beside the least that Python can do: about 4 minutes
 	$(BIN)/python -m bench

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from qrsocket.errors import NoConnection, NoRecipient
 from qrsocket.message import Message
+from qrsocket.settings import Settings, get_settings
 from qrsocket.streams import Stream, of_connection, of_user
 from qrsocket.users import User, UserLike, user_id
 
@@ -68,6 +69,7 @@ class Context:
         may_block: A Celery task runs here; it may block even where an event loop seems to run (eager mode, gevent).
         task_run: The Celery task that runs here.
         proof: The user as `authenticated` was told, with the times of the token.
+        settings: Those that the router or the Celery application was given whose code runs; None: the environment's.
     """
 
     user: str | None = None
@@ -77,6 +79,7 @@ class Context:
     may_block: bool = False
     task_run: TaskRun | None = None
     proof: User | None = field(default=None, compare=False)
+    settings: Settings | None = field(default=None, compare=False)
 
 
 NOBODY = Context()
@@ -85,6 +88,10 @@ _current: ContextVar[Context] = ContextVar("qrsocket", default=NOBODY)
 
 def current() -> Context:
     return _current.get()
+
+
+def current_settings() -> Settings:
+    return _current.get().settings or get_settings()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import builtins
 import re
 import time
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
@@ -14,11 +13,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import hiredis
 import redis.asyncio
-from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from qrsocket.failures import NO_PRIMARY
+from qrsocket.internals.redis import aexchange, deadline, exchange
 from qrsocket.listening import Listening
-from qrsocket.patience import LEAST_TIME, Patience
+from qrsocket.patience import Patience
 
 T = TypeVar("T")
 INCLUDE = re.compile(r"^ *--include (\S+)\n", re.MULTILINE)
@@ -132,12 +132,12 @@ async def arun(client: "redis.asyncio.Redis", call: Call[T], *, timeout: float) 
 def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience) -> list[T]:
     """Make the round trips, one after the other, and all of them within *patience*; otherwise as `run`."""
     answers: list[T] = []
-    before = _deadline.set(None)
+    before = deadline.set(None)
     try:
         for call in calls:
             words = call.words
             while True:
-                _deadline.set(time.monotonic() + patience.left())
+                deadline.set(time.monotonic() + patience.left())
                 try:
                     answer = _answer_blocking(client, call, words)
                     break
@@ -148,7 +148,7 @@ def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience)
                 words = call.words_with_source
             answers.append(call.parse(answer))
     finally:
-        _deadline.reset(before)
+        deadline.reset(before)
     return answers
 
 
@@ -171,24 +171,26 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
 
 
 def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
+    pool = client.connection_pool
     try:
         try:
-            return _ask(client, words)
+            return exchange(pool, _packed(words))
         except NoScriptError:
-            return _ask(client, call.words_with_source)
+            return exchange(pool, _packed(call.words_with_source))
     except NO_PRIMARY:  # the other connections of the pool lead there, too
-        client.connection_pool.disconnect(inuse_connections=False)
+        pool.disconnect(inuse_connections=False)
         raise
 
 
 async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
+    pool = client.connection_pool
     try:
         try:
-            return await _ask_awaiting(client, words)
+            return await aexchange(pool, _packed(words))
         except NoScriptError:
-            return await _ask_awaiting(client, call.words_with_source)
+            return await aexchange(pool, _packed(call.words_with_source))
     except NO_PRIMARY:
-        await client.connection_pool.disconnect(inuse_connections=False)
+        await pool.disconnect(inuse_connections=False)
         raise
     except RuntimeError as error:
         # uvloop's, for a connection that was lost and that redis-py has not noticed yet.
@@ -197,50 +199,6 @@ async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[W
         raise
 
 
-def _ask(client: "redis.Redis", words: tuple[Word, ...]) -> Any:
-    """
-    Do what `execute_command` does and we need: not its retries, metrics, conversions and parsers of answers, which take
-    as long as the rest.
-    """
-    pool = client.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_packed_command([_packed(words)])
-        return connection.read_response()
-    except ResponseError:
-        raise
-    except BaseException:  # a signal's, between the two: the next one would read this one's answer
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
-
-
-async def _ask_awaiting(client: "redis.asyncio.Redis", words: tuple[Word, ...]) -> Any:
-    pool = client.connection_pool
-    connection = await pool.get_connection()
-    try:
-        await connection.send_packed_command([_packed(words)])
-        return await connection.read_response()
-    except ResponseError:
-        raise
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
-
-
 def _packed(words: tuple[Word, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one only
     return packed
-
-
-# Of the blocking attempt that runs here. redis-py has one timeout for all calls: see `clients`.
-_deadline: ContextVar[float | None] = ContextVar("qrsocket deadline", default=None)
-
-
-def time_left() -> float | None:
-    """Return the seconds that the blocking attempt which runs here has left, a little at least; None: there is none."""
-    deadline = _deadline.get()
-    return None if deadline is None else max(deadline - time.monotonic(), LEAST_TIME)

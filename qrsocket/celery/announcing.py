@@ -7,20 +7,19 @@ from pydantic_core import to_json
 from redis.exceptions import RedisError
 
 from qrsocket import clients
-from qrsocket.celery.watched import options_of
+from qrsocket.celery.watched import options_of, settings_of
 from qrsocket.celery.watcher import watcher
 from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run
-from qrsocket.settings import get_settings
 
 _ended = threading.Event()
 
 
 def announce(app: Any) -> None:
     """Say it once. When Redis is away, jobs that are queued by name are told of all the same."""
-    settings = get_settings()
+    settings = settings_of(app)
     tasks = {name: _told_as(task) for name, task in tuple(app.tasks.items())}
     try:
         for keys in Keyspace.of(settings).shards:
@@ -39,7 +38,7 @@ def keep_announcing(app: Any) -> None:
     def repeat() -> None:
         while True:
             announce(app)
-            if _ended.wait(get_settings().lease / 3):
+            if _ended.wait(settings_of(app).lease / 3):
                 return
 
     threading.Thread(target=repeat, name="qrsocket worker", daemon=True).start()

@@ -14,10 +14,10 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from celery import Task
-from celery._state import get_current_task, pop_current_task, push_current_task  # type: ignore[attr-defined]
 from celery.local import Proxy
 
 from qrsocket.context import current, running_for
+from qrsocket.internals.celery import current_task, run_in
 
 # Seconds for the `finally` blocks of a coroutine that is cancelled.
 CLEANUP_TIMEOUT = 10.0
@@ -57,7 +57,7 @@ def async_task(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
                 f"{function.__name__}() was called in an `async def` task: queue it with `.delay()`, "
                 "or share an `async def` function with it and await that"
             )
-        task, ended = get_current_task(), threading.Event()
+        task, ended = current_task(), threading.Event()
         coroutine = _until_end(function(*args, **kwargs), ended)
         with running_for(replace(current(), may_block=False)):  # the task may block, the coroutine may not
             future = asyncio.run_coroutine_threadsafe(_InTask(coroutine, task) if task else coroutine, loop)
@@ -119,13 +119,8 @@ class _InTask(Coroutine[Any, Any, R]):
         return self._coroutine.__await__()
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        push_current_task(self._task)
-        self._task.request_stack.push(self._request)
-        try:
+        with run_in(self._task, self._request):
             return step(*args)
-        finally:
-            self._task.request_stack.pop()
-            pop_current_task()
 
 
 class _Selector(selectors.DefaultSelector):

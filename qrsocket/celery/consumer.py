@@ -7,10 +7,16 @@ ends the worker: "Unrecoverable error: AttributeError("'NoneType' object has no 
 when a Celery is required that does not.
 """
 
+import logging
 from typing import Any
 
 from celery.worker.consumer import Consumer as CelerysConsumer
 from celery.worker.consumer import consumer as celerys
+from kombu import Connection
+
+from qrsocket.internals import require
+
+logger = logging.getLogger(__name__)
 
 
 class Consumer(CelerysConsumer):
@@ -29,3 +35,11 @@ def _bound(connection: Any) -> None:
     module: Any = celerys
     if hasattr(module, "bound_open_broker_sockets"):
         module.bound_open_broker_sockets(connection, module.COLLECT_SOCKET_TIMEOUT)
+
+
+try:
+    require("celery", CelerysConsumer, "on_connection_error_after_connected")
+    require("kombu", Connection, "_do_close_self")
+except ImportError as error:
+    logger.warning("this worker may end when its broker is lost while tasks run: %s", error)
+    Consumer = CelerysConsumer  # type: ignore[assignment, misc]

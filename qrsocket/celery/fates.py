@@ -22,20 +22,23 @@ from qrsocket.celery.watched import (
     IF_TOLD,
     Options,
     about,
-    look_among_tasks_of,
+    know,
     options_by_name,
     options_of,
+    settings_of,
     shown_result,
 )
 from qrsocket.celery.watcher import begin, end, say_the_rest, watcher
+from qrsocket.context import current_settings
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
+from qrsocket.settings import Settings
 
 # Of the worker's main process: after a hard time limit Celery says no more than the id.
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def install(app: Celery) -> Celery:
+def install(app: Celery, *, settings: Settings | None = None) -> Celery:
     """
     Let tasks know the user who queued them: `socket.send(...)` in a task reaches that user.
 
@@ -47,13 +50,15 @@ def install(app: Celery) -> Celery:
     Args:
         app: The application, or `celery.current_app`. The signals that carry the user are Celery's own, for all
             applications of the process.
+        settings: Instead of the environment's: for what is told of its tasks, and for all that `socket` sends in them.
+            A web process tells that a job waits by the settings of its router.
 
     Returns:
         *app*.
     """
     connect()
     app.add_defaults(lambda: {"worker_consumer": "qrsocket.celery.consumer:Consumer"})  # the application's own wins
-    look_among_tasks_of(getattr(app, "_get_current_object", lambda: app)())  # a Proxy has no weak references
+    know(getattr(app, "_get_current_object", lambda: app)(), settings)  # a Proxy has no weak references
     return app
 
 
@@ -91,7 +96,7 @@ def _on_publish(
     delay, expires = _seconds_until(headers.get("eta")), _seconds_until(headers.get("expires"))
     said |= {"queue": routing_key, "delay_ms": round((delay or 0) * 1000)}
     said["expires_ms"] = None if expires is None else round(expires * 1000)
-    watcher().outbox.say("queued", JobKey.of(owner, headers["id"]), said)
+    watcher().outbox.say(current_settings(), "queued", JobKey.of(owner, headers["id"]), said)
 
 
 def _on_received(request: Any = None, **_: Any) -> None:
@@ -105,7 +110,8 @@ def _on_begin(task: Any = None, **_: Any) -> None:
         return
     said = about(options, {**vars(request), "task": task.name}, request.args or (), request.kwargs or {})
     said |= {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
-    run = Run(JobKey.of(owner, str(request.id)), {**said, "worker": request.hostname}, watcher().wake, options)
+    said["worker"] = request.hostname
+    run = Run(settings_of(task.app), JobKey.of(owner, str(request.id)), said, watcher().wake, options)
     request.qrsocket_run = run
     try:
         begin(run)
@@ -181,7 +187,8 @@ def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **field
     options, owner = options_of(task) or _if_told(message), owner_in(message)
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
-        watcher().outbox.say("ended", JobKey.of(owner, str(message["id"])), {**said, **fields, "state": state})
+        said |= {**fields, "state": state}
+        watcher().outbox.say(settings_of(task.app), "ended", JobKey.of(owner, str(message["id"])), said)
 
 
 def _if_told(message: Mapping[str, Any]) -> Options | None:

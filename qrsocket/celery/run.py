@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, State
+from qrsocket.settings import Settings
 
 # Seconds between two words of the progress of one job, and between two pieces of what it writes.
 INTERVAL = 0.1
@@ -44,13 +45,20 @@ class Run:
         writing: Held by who writes the next one.
     """
 
-    def __init__(self, key: JobKey, about: Mapping[str, Any], wake: Callable[[], None], options: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        key: JobKey,
+        about: Mapping[str, Any],
+        wake: Callable[[], None],
+        options: Any = None,
+    ) -> None:
         """
         Args:
             wake: Called when there is something to say; must not block.
             options: How its task is told of.
         """
-        self.options = options
+        self.settings, self.options = settings, options
         self.key, self.token, self.fence, self.chunks = key, uuid4().hex, 0, 0
         self.about = {**about, "run": self.token}
         self.is_told = self.is_cancelled = self.is_stopping = self.is_muted = self.is_over = False
@@ -112,9 +120,9 @@ class Run:
         """The piece was written. *total* is its number among all that the job has written."""
         self._written, self._piece, self.chunks = self._written + 1, "", total
 
-    def due_in(self, now: float, renew_interval: float) -> float:
+    def due_in(self, now: float) -> float:
         """Return in how many seconds something is to be said of it."""
-        renew_at = self._beat_at + renew_interval
+        renew_at = self._beat_at + self.settings.renew_interval
         has_news = self._is_dirty or self._unwritten or self._piece
         return (min(renew_at, self._told_at + INTERVAL) if has_news else renew_at) - now
 

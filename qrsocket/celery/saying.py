@@ -13,7 +13,7 @@ from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Advanced, Answer, JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.sender.ask import ask_blocking
-from qrsocket.settings import get_settings
+from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ MOST_UNSAID = 1_000
 
 
 class Word(NamedTuple):
+    settings: Settings
     event: str
     key: JobKey
     said: Mapping[str, Any]
@@ -44,7 +45,9 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._words)
 
-    def say(self, event: str, key: JobKey, said: Mapping[str, Any], heed: Heed | None = None) -> Advanced | None:
+    def say(
+        self, settings: Settings, event: str, key: JobKey, said: Mapping[str, Any], heed: Heed | None = None
+    ) -> Advanced | None:
         """
         Say a word, and return the answer; None if it is said later.
 
@@ -55,14 +58,14 @@ class Outbox:
             is_behind = any(word.key == key for word in self._words)
         if not is_behind:
             try:
-                return say(event, key, said)
+                return say(settings, event, key, said)
             except Unavailable:
                 logger.warning("word of a job said later", extra={"job": key.id, "event": event})
         with self._lock:
             if len(self._words) == MOST_UNSAID:
                 logger.error("word of a job dropped: too many wait", extra={"job": key.id, "event": event})
                 return None
-            self._words.append(Word(event, key, said, heed))
+            self._words.append(Word(settings, event, key, said, heed))
         self._wake()
         return None
 
@@ -75,9 +78,9 @@ class Outbox:
         """
         with self._delivering:
             while self._words:
-                event, key, said, heed = self._words[0]
+                settings, event, key, said, heed = self._words[0]
                 try:
-                    advanced = say(event, key, said, wait)
+                    advanced = say(settings, event, key, said, wait)
                     if heed is not None:
                         heed(advanced)
                 except RedisError:  # it does not take this one: the others need not wait for it
@@ -86,17 +89,16 @@ class Outbox:
                     self._words.popleft()
 
 
-def jobs_of(key: JobKey) -> Jobs:
-    settings = get_settings()
+def jobs_of(settings: Settings, key: JobKey) -> Jobs:
     return Jobs(Keyspace.of(settings).of_stream(key.owner), settings)
 
 
-def say(event: str, key: JobKey, said: Mapping[str, Any], wait: float | None = None) -> Advanced:
+def say(settings: Settings, event: str, key: JobKey, said: Mapping[str, Any], wait: float | None = None) -> Advanced:
     """
     Raises:
         Unavailable: Redis did not answer. It may or may not have heard it, and takes it again.
     """
-    return ask_blocking(get_settings(), [jobs_of(key).advance(event, key, said)], wait)[0]
+    return ask_blocking(settings, [jobs_of(settings, key).advance(event, key, said)], wait)[0]
 
 
 def write_piece(run: Run) -> bool:
@@ -111,7 +113,8 @@ def write_piece(run: Run) -> bool:
         if piece is None or not run.is_told:
             return False
         number, text = piece
-        answer, total = ask_blocking(get_settings(), [jobs_of(run.key).write(run.key, run.token, number, text)])[0]
+        call = jobs_of(run.settings, run.key).write(run.key, run.token, number, text)
+        answer, total = ask_blocking(run.settings, [call])[0]
         # Otherwise it is taken for lost, or forgotten: the next beat mends that.
         if answer is Answer.OK:
             run.written(total)

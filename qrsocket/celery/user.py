@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from qrsocket.celery.watched import BY_NAME, options_by_name
+from qrsocket.celery.watched import BY_NAME, given_to, options_by_name
 from qrsocket.context import Context, TaskRun, begin, current, current_stream, end
 from qrsocket.errors import NoRecipient
 from qrsocket.streams import Stream, of_connection, of_user
@@ -140,7 +140,9 @@ def _restore(task: Any = None, **_: Any) -> None:
     else:
         user, connection = None, None  # set all the same, or the user of the task before would stay
     # A task may block: eager on its caller's event loop, and on gevent beside a loop that runs in another greenlet.
-    request.qrsocket_token = begin(Context(user, connection, may_block=True, task_run=_run_of(task)))
+    request.qrsocket_token = begin(
+        Context(user, connection, may_block=True, task_run=_run_of(task), settings=given_to(task.app))
+    )
 
 
 def _run_of(task: Any) -> TaskRun:

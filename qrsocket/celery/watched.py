@@ -6,16 +6,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from celery import Celery, Task
-from celery._state import _get_active_apps  # type: ignore[attr-defined]
 from celery.local import Proxy
 
 from qrsocket.celery.run import in_utf8
 from qrsocket.errors import MessageTooLarge, NotSerializable
+from qrsocket.internals.celery import applications, made_tasks, may_make_tasks
 from qrsocket.jobs.table import Omitted, State
 from qrsocket.message import encode
+from qrsocket.settings import Settings, get_settings
 
 Picked: TypeAlias = Literal[True] | str | Iterable[str] | Callable[[Any], Any]
 
@@ -58,13 +59,23 @@ IF_TOLD = Options(if_told=True)
 # Of a task that this process does not have.
 BY_NAME = Options(by_name=True)
 
-_apps: WeakSet[Celery] = WeakSet()
+# Those that were installed, with the settings that they were given.
+_apps: WeakKeyDictionary[Celery, Settings | None] = WeakKeyDictionary()
 _of_tasks: WeakSet[Options] = WeakSet()
 
 
-def look_among_tasks_of(app: Celery) -> None:
-    """Take the tasks of *app* for known, those too that are declared and not yet made."""
-    _apps.add(app)
+def know(app: Celery, settings: Settings | None) -> None:
+    """Take the tasks of *app* for known, those too that are declared and not yet made; and the *settings* it has."""
+    _apps[app] = settings
+
+
+def given_to(app: Any) -> Settings | None:
+    """Return the settings that *app* was given; None: it has the environment's."""
+    return _apps.get(app)
+
+
+def settings_of(app: Any) -> Settings:
+    return given_to(app) or get_settings()
 
 
 def options_by_name(name: str) -> Options | None:
@@ -72,8 +83,8 @@ def options_by_name(name: str) -> Options | None:
     if name.startswith("celery."):
         return None  # its own
     # Those that are made already first: to make the others takes the time of who publishes.
-    here = [tasks[name] for tasks in map(_tasks_of, _get_active_apps()) if name in tasks]
-    here = here or [app.tasks[name] for app in tuple(_apps) if _may_make_tasks(app) and name in app.tasks]
+    here = [tasks[name] for tasks in map(made_tasks, applications()) if name in tasks]
+    here = here or [app.tasks[name] for app in tuple(_apps) if may_make_tasks(app) and name in app.tasks]
     return next(filter(None, map(options_of, here)), None) if here else BY_NAME
 
 
@@ -137,14 +148,6 @@ def shown_result(options: Options, value: Any) -> dict[str, Any]:
     except Exception as error:  # its text may hold the result
         logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
     return {"omitted": Omitted.FAILED}
-
-
-def _tasks_of(app: Any) -> Mapping[str, Any]:
-    return app._tasks  # type: ignore[no-any-return]  # noqa: SLF001 - `tasks` would make those that are declared
-
-
-def _may_make_tasks(app: Any) -> bool:
-    return bool(app.finalized or app.autofinalize)
 
 
 def _find(task: Any) -> Options | None:

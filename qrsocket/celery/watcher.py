@@ -23,7 +23,7 @@ from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run as run_call
-from qrsocket.settings import get_settings
+from qrsocket.settings import Settings, get_settings
 from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._reaped_at = 0.0
+        self._reaped_at: dict[Settings, float] = {}
         self.trouble = Trouble("jobs go on")
 
     def watch(self, run: Run) -> None:
@@ -89,21 +89,23 @@ class Watcher:
         """Say what is due. Returns in how many seconds to look again; None: when it is woken."""
         with self._lock:
             runs = [run for run in self._runs.values() if not run.is_muted]
-        now, interval = time.monotonic(), get_settings().renew_interval
+        now = time.monotonic()
         self.outbox.deliver()
-        due = [run for run in runs if run.is_told and run.due_in(now, interval) <= 0]
+        due = [run for run in runs if run.is_told and run.due_in(now) <= 0]
         self._beat(due, now)
         for run in due:
             write_piece(run)  # one, since the others want to be told, too
         if not runs:
             return None
-        self._reap(now, interval)
-        return max(0.0, min((run.due_in(time.monotonic(), interval) for run in runs if run.is_told), default=interval))
+        for settings in {run.settings for run in runs}:
+            self._reap(settings, now)
+        told = (run.due_in(time.monotonic()) for run in runs if run.is_told)
+        return max(0.0, min(told, default=min(run.settings.renew_interval for run in runs)))
 
     def _beat(self, runs: Sequence[Run], now: float) -> None:
         by_shard: dict[Jobs, list[Run]] = {}
         for run in runs:
-            by_shard.setdefault(jobs_of(run.key), []).append(run)
+            by_shard.setdefault(jobs_of(run.settings, run.key), []).append(run)
         for jobs, those in by_shard.items():
             call = jobs.beat([run.beat(now) for run in those])
             answers = run_call(clients.blocking(jobs.settings), call, timeout=jobs.settings.redis_timeout)
@@ -116,18 +118,17 @@ class Watcher:
                 run.is_muted = True
             case Answer.UNKNOWN:  # Redis forgot it
                 known = {**run.progress, "fence": run.fence, "chunks": run.chunks or None}
-                run.heed(say("started", run.key, {**run.about, **known}))
+                run.heed(say(run.settings, "started", run.key, {**run.about, **known}))
             case Answer.CANCEL if not run.is_cancelled:
                 run.is_cancelled, self._cancelled_at[run.token] = True, now
             case Answer.CANCEL if now - self._cancelled_at.get(run.token, now) >= PATIENCE:
                 stop(run)
 
-    def _reap(self, now: float, interval: float) -> None:
+    def _reap(self, settings: Settings, now: float) -> None:
         """Look after the jobs of processes that were killed, as web nodes do."""
-        if now - self._reaped_at < interval:
+        if now - self._reaped_at.get(settings, 0.0) < settings.renew_interval:
             return
-        self._reaped_at = now
-        settings = get_settings()
+        self._reaped_at[settings] = now
         for keys in Keyspace.of(settings).shards:
             while run_call(clients.blocking(settings), Jobs(keys, settings).reap(), timeout=settings.redis_timeout):
                 pass
@@ -142,7 +143,7 @@ def watcher() -> Watcher:
 
 def begin(run: Run) -> None:
     """Say that *run* begins. If its job is over already, nobody is told of this run."""
-    advanced = _watcher.outbox.say("started", run.key, run.about, run.heed)
+    advanced = _watcher.outbox.say(run.settings, "started", run.key, run.about, run.heed)
     if advanced is not None:
         run.heed(advanced)
 
@@ -155,7 +156,8 @@ def end(run: Run, state: State, **fields: Any) -> None:
     with suppress(Unavailable):
         while write_piece(run):
             pass
-    _watcher.outbox.say("ended", run.key, {**run.about, **run.progress, **fields, "state": state})
+    said = {**run.about, **run.progress, **fields, "state": state}
+    _watcher.outbox.say(run.settings, "ended", run.key, said)
 
 
 def say_the_rest() -> None:

@@ -43,16 +43,15 @@ def run_web(app: str, fd: str, colours: str) -> None:
     """Serve *app* on the listening socket *fd*, which outlives us: while we restart, clients wait in its queue."""
     import uvicorn
 
-    from qrsocket.server.http_protocol import HttpProtocol
-    from qrsocket.server.protocol import WebSocketProtocol
+    from qrsocket.server.finding import options_for_uvicorn
+    from qrsocket.settings import get_settings
 
     async def on_start() -> None:
         tell(READY)
 
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
-        ws=WebSocketProtocol,
+        **options_for_uvicorn(get_settings()),
         use_colors=colours == "colours",
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
         callback_notify=on_start,  # called when uvicorn has started, and then once a day

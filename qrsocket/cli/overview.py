@@ -70,17 +70,22 @@ def _map(app: str, celery: str) -> Map:
 
 def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str] | tuple[str, str, str, str]]:
     """Yield ("http", methods, path, name) and ("websocket", path, name)."""
-    from fastapi.routing import iter_route_contexts
     from starlette.routing import Mount, WebSocketRoute
 
-    for route in iter_route_contexts(list(routes)):
+    from qrsocket.internals.fastapi import routes_of
+
+    for route in routes_of(routes):
+        original = getattr(route, "original_route", route)
         path, name = f"{prefix}{route.path or ''}", route.name or ""
-        if getattr(route.endpoint, "__module__", "") == "fastapi.applications" and name != "swagger_ui_html":
+        if (
+            getattr(getattr(route, "endpoint", None), "__module__", "") == "fastapi.applications"
+            and name != "swagger_ui_html"
+        ):
             continue  # FastAPI's own; /docs stands for them
-        if isinstance(route.original_route, Mount):
-            inner = list(_routes(route.original_route.routes or (), path))
+        if isinstance(original, Mount):
+            inner = list(_routes(original.routes or (), path))
             yield from inner or [("http", "MOUNT", path, name)]
-        elif isinstance(route.original_route, WebSocketRoute):
+        elif isinstance(original, WebSocketRoute):
             yield "websocket", path, name
         else:
             yield "http", " ".join(sorted((route.methods or {"*"}) - {"HEAD"})) or "HEAD", path, name

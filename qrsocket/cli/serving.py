@@ -7,20 +7,23 @@ import os
 import signal
 import sys
 import time
+from inspect import signature
 from typing import Any
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from qrsocket.cli.failed import Failed
 from qrsocket.cli.loading import load
-from qrsocket.server.http_protocol import HttpProtocol
-from qrsocket.server.protocol import WebSocketProtocol
+from qrsocket.server.finding import options_for_uvicorn
 from qrsocket.server.signals import take_time
+from qrsocket.settings import get_settings
 
 logger = logging.getLogger("uvicorn.error")
 
+# As uvicorn has it: a process that exits so will not start the next time, either.
+STARTUP_FAILURE = 3
 # Requests, and handlers of messages, that still run when the last client is closed get so many seconds.
 GRACEFUL_SHUTDOWN = 5
 
@@ -33,31 +36,41 @@ class Config(uvicorn.Config):
         super().__init__(
             app,
             **{
-                "http": HttpProtocol,
-                "ws": WebSocketProtocol,
+                **options_for_uvicorn(get_settings()),
                 "timeout_graceful_shutdown": GRACEFUL_SHUTDOWN,
                 "log_config": log_config(level),
                 **options,
             },
         )
 
-    def load_app(self) -> Any:
+    def load(self) -> None:
         take_time(self.workers)
         try:
-            app = load(str(self.app))
+            self.app = load(str(self.app))
         except Failed as error:
             logger.error("%s", error)
             sys.exit(STARTUP_FAILURE)
+        super().load()
         _collect_garbage_rarely()
-        return app
 
 
 class Workers(Multiprocess):
-    """Several processes that take connections from one socket."""
+    """
+    Several processes that take connections from one socket.
 
-    @property
-    def have_failed(self) -> bool:
-        return any(worker.exitcode == STARTUP_FAILURE for worker in self.processes)
+    Attributes:
+        have_failed: One of them could not start, and so all end.
+    """
+
+    have_failed = False
+
+    def keep_subprocess_alive(self) -> None:
+        """Begin again what was killed; but not what cannot start, as an older uvicorn would without end."""
+        processes = tuple(self.processes)
+        super().keep_subprocess_alive()
+        if any(worker.process.exitcode == STARTUP_FAILURE for worker in processes):
+            self.have_failed = True
+            self.should_exit.set()
 
     def join_all(self) -> None:
         """Wait for the workers, which let their clients go first. A second signal ends them at once."""
@@ -78,7 +91,9 @@ def run(config: Config) -> None:
     """
     try:
         if config.workers > 1:
-            workers = Workers(config, sockets=[config.bind_socket()])
+            # An older uvicorn wants to be told what a process runs.
+            target = {"target": uvicorn.Server(config).run} if "target" in signature(Multiprocess).parameters else {}
+            workers = Workers(config, sockets=[config.bind_socket()], **target)
             workers.run()
             if workers.have_failed:
                 raise Failed("the workers have not started; the lines above say why")

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from qrsocket import clients
 from qrsocket.fanout.history import tops
 from qrsocket.fanout.pubsub import OnRead, PubSubProtocol
+from qrsocket.internals.redis import transport_of
 from qrsocket.keys import Keyspace
 from qrsocket.listening import ONCE_MORE, Listening
 from qrsocket.settings import Settings
@@ -66,7 +67,7 @@ class Subscriber:
                     await connection.send_command(*tops(keys, ()).words_with_source)
                     await connection.read_response()
                 protocol = PubSubProtocol(len(self._channels), on_read, partial(self._be_open, on_open))
-                transport = clients.transport_of(connection)
+                transport = transport_of(connection)
                 transport.set_protocol(protocol)
                 transport.writelines(connection.pack_command("SUBSCRIBE", *self._channels))
                 await protocol.subscribed

@@ -12,20 +12,23 @@ from qrsocket.message import Delivery
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask
 from qrsocket.sender.destinations import Everyone, Others, Recipients, Topic, done, require_event_loop, sent
-from qrsocket.sender.sending import REVOKED_SECONDS, How
-from qrsocket.settings import get_settings
+from qrsocket.sender.sending import REVOKED_SECONDS, Configured, How
+from qrsocket.settings import Settings
 from qrsocket.topics import topic_name
 from qrsocket.users import UserLike
 
 M = TypeVar("M", contravariant=True, default=Any)
 
 
-class Socket(Generic[M]):
+class Socket(Configured, Generic[M]):
     """
     Sends to users, on all their devices, from async code. `Socket[MyMessage]()` lets a type checker check the message.
 
     Every verb raises `Unavailable` when Redis does not answer within `redis_timeout`: it may or may not be done. For a
     second after that, verbs raise it at once, "not tried", so that nobody waits in vain: nothing is done.
+
+    `Socket(settings)` sends by settings of its own. Without, those of the router or Celery application count whose code
+    runs, and elsewhere the environment's.
     """
 
     def to(self, users: UserLike | Iterable[UserLike]) -> Recipients[M]:
@@ -40,7 +43,7 @@ class Socket(Generic[M]):
             NoRecipient: There are none.
             TooManyRecipients: There are more than 10 000.
         """
-        return Recipients(sending.streams_of(users))
+        return Recipients(self._given, sending.streams_of(users))
 
     def topic(self, name: str) -> Topic[M]:
         """
@@ -49,17 +52,17 @@ class Socket(Generic[M]):
         Raises:
             InvalidTopic: *name* is not 1 to 200 visible ASCII characters that begin with a letter or a digit.
         """
-        return Topic(topic_name(name))
+        return Topic(self._given, topic_name(name))
 
     @property
     def everyone(self) -> Everyone[M]:
         """Every open connection. Costs one frame a node, and is not kept for who is away unless asked."""
-        return Everyone()
+        return Everyone(self._given)
 
     @property
     def others(self) -> Others[M]:
         """The current user's connections but the current one. Where that is not known, all of them."""
-        return Others(None)
+        return Others(self._given, None)
 
     def send(
         self,
@@ -92,7 +95,10 @@ class Socket(Generic[M]):
                 *wait* is no time.
         """
         require_event_loop("send")
-        return sent("send", sending.message_for([current_stream()], message, How(message_id, wait, keep, latest)))
+        return sent(
+            "send",
+            sending.message_for(self._settings, [current_stream()], message, How(message_id, wait, keep, latest)),
+        )
 
     def reply(self, message: M) -> Coroutine[Any, Any, None]:
         """
@@ -104,7 +110,7 @@ class Socket(Generic[M]):
             RuntimeError: The request was answered before.
         """
         require_event_loop("reply")
-        described = sending.reply_to(message)
+        described = sending.reply_to(self._settings, message)
         here = current().here
         return Awaited("reply", done(described) if here is None else here.reply(described.message))
 
@@ -121,7 +127,7 @@ class Socket(Generic[M]):
         order, here = sending.join_order(topic), current().here
         if here is not None:
             return Awaited("join", here.join(topic))
-        return Awaited("join", done(sending.order_here(order)))
+        return Awaited("join", done(sending.order_here(self._settings, order)))
 
     def leave(self, topic: str) -> Coroutine[Any, Any, None]:
         """Have the current connection leave *topic*. See `join`."""
@@ -129,7 +135,7 @@ class Socket(Generic[M]):
         order, here = sending.leave_order(topic), current().here
         if here is not None:
             return Awaited("leave", here.leave(topic))
-        return Awaited("leave", done(sending.order_here(order)))
+        return Awaited("leave", done(sending.order_here(self._settings, order)))
 
     def close(self, code: int = CloseCode.REVOKED, reason: str = "") -> Coroutine[Any, Any, Delivery]:
         """
@@ -140,7 +146,7 @@ class Socket(Generic[M]):
             reason: At most 123 bytes. The client sees it.
         """
         require_event_loop("close")
-        return sent("close", sending.close_here(code, reason))
+        return sent("close", sending.close_here(self._settings, code, reason))
 
     def is_online(self, user: UserLike) -> Coroutine[Any, Any, bool]:
         """
@@ -149,7 +155,7 @@ class Socket(Generic[M]):
         Who reloads a page has none for a moment, though `on_offline` is told only after `offline_grace`.
         """
         require_event_loop("is_online")
-        return Awaited("is_online", _is_online(user))
+        return Awaited("is_online", _is_online(self._settings, user))
 
     def online(self, users: Iterable[UserLike] | None = None) -> Coroutine[Any, Any, set[str]]:
         """
@@ -158,7 +164,7 @@ class Socket(Generic[M]):
         Without *users*: of everyone. That reads the whole table, which is fine for thousands, not for millions.
         """
         require_event_loop("online")
-        return Awaited("online", _online(users))
+        return Awaited("online", _online(self._settings, users))
 
 
 def revoke(
@@ -168,10 +174,9 @@ def revoke(
     return Socket[Any]().to(users).revoke(for_seconds=for_seconds, reason=reason)
 
 
-async def _is_online(user: UserLike) -> bool:
-    return bool(await _online([user]))
+async def _is_online(settings: Settings, user: UserLike) -> bool:
+    return bool(await _online(settings, [user]))
 
 
-async def _online(users: Iterable[UserLike] | None) -> set[str]:
-    settings = get_settings()
+async def _online(settings: Settings, users: Iterable[UserLike] | None) -> set[str]:
     return sending.ids_in(await ask(settings, sending.online_calls(settings, users)))

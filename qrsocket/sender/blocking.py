@@ -11,8 +11,8 @@ from qrsocket.errors import CloseCode
 from qrsocket.message import Delivery
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask_blocking
-from qrsocket.sender.sending import REVOKED_SECONDS, How, Sending
-from qrsocket.settings import get_settings
+from qrsocket.sender.sending import REVOKED_SECONDS, Configured, How, Sending
+from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
 from qrsocket.topics import topic_name
 from qrsocket.users import UserLike
@@ -20,26 +20,26 @@ from qrsocket.users import UserLike
 M = TypeVar("M", contravariant=True, default=Any)
 
 
-class BlockingSocket(Generic[M]):
+class BlockingSocket(Configured, Generic[M]):
     """Sends to users from blocking code: Celery tasks, `def` endpoints, scripts. The verbs of `Socket`."""
 
     def to(self, users: UserLike | Iterable[UserLike]) -> "BlockingRecipients[M]":
         """Name whom to send to: each user costs Redis about 20 µs. See `Socket.to`."""
-        return BlockingRecipients(sending.streams_of(users))
+        return BlockingRecipients(self._given, sending.streams_of(users))
 
     def topic(self, name: str) -> "BlockingTopic[M]":
         """Name whom to send to: all that have joined a topic, on any node. See `Socket.topic`."""
-        return BlockingTopic(topic_name(name))
+        return BlockingTopic(self._given, topic_name(name))
 
     @property
     def everyone(self) -> "BlockingEveryone[M]":
         """Every open connection. See `Socket.everyone`."""
-        return BlockingEveryone()
+        return BlockingEveryone(self._given)
 
     @property
     def others(self) -> "BlockingOthers[M]":
         """The current user's connections but the current one. Where that is not known, all of them."""
-        return BlockingOthers(None)
+        return BlockingOthers(self._given, None)
 
     def send(
         self,
@@ -52,11 +52,13 @@ class BlockingSocket(Generic[M]):
     ) -> Delivery:
         """Send *message* to the current user on all devices; with no user, to the connection. See `Socket.send`."""
         stream = current_stream()
-        return _sent("send", sending.message_for([stream], message, How(message_id, wait, keep, latest)))
+        return _sent(
+            "send", sending.message_for(self._settings, [stream], message, How(message_id, wait, keep, latest))
+        )
 
     def reply(self, message: M) -> None:
         """Send *message* to the current connection alone; the answer to a request. See `Socket.reply`."""
-        described, here = sending.reply_to(message), current().here
+        described, here = sending.reply_to(self._settings, message), current().here
         if here is None:
             _sent("reply", described)
         else:
@@ -66,7 +68,7 @@ class BlockingSocket(Generic[M]):
         """Have the current connection join *topic*. See `Socket.join`."""
         order, here = sending.join_order(topic), current().here
         if here is None:
-            _sent("join", sending.order_here(order))
+            _sent("join", sending.order_here(self._settings, order))
         else:
             _there("join", here, here.join(topic))
 
@@ -74,24 +76,24 @@ class BlockingSocket(Generic[M]):
         """Have the current connection leave *topic*. See `Socket.join`."""
         order, here = sending.leave_order(topic), current().here
         if here is None:
-            _sent("leave", sending.order_here(order))
+            _sent("leave", sending.order_here(self._settings, order))
         else:
             _there("leave", here, here.leave(topic))
 
     def close(self, code: int = CloseCode.REVOKED, reason: str = "") -> Delivery:
         """Close the current connection; where there is none, all of the current user's. See `Socket.close`."""
-        return _sent("close", sending.close_here(code, reason))
+        return _sent("close", sending.close_here(self._settings, code, reason))
 
     def is_online(self, user: UserLike) -> bool:
         """Tell whether *user* has an open connection anywhere."""
-        return bool(_online("is_online", [user]))
+        return bool(_online("is_online", self._settings, [user]))
 
     def online(self, users: Iterable[UserLike] | None = None) -> set[str]:
         """Return the ids of those *users*, or of everyone, who are connected anywhere. See `Socket.online`."""
-        return _online("online", users)
+        return _online("online", self._settings, users)
 
 
-class BlockingDestination(Generic[M]):
+class BlockingDestination(Configured, Generic[M]):
     """Whom to send to, named by a verb of `BlockingSocket`."""
 
     def send(
@@ -113,61 +115,63 @@ class BlockingDestination(Generic[M]):
 class BlockingRecipients(BlockingDestination[M]):
     """Users that were named with `socket.to(...)`."""
 
-    def __init__(self, streams: tuple[Stream, ...]) -> None:
+    def __init__(self, settings: Settings | None, streams: tuple[Stream, ...]) -> None:
+        super().__init__(settings)
         self._streams = streams
 
     def join(self, topic: str) -> Delivery:
         """Have all their open connections join *topic*. See `Recipients.join`."""
-        return _sent("join", sending.order_for(self._streams, sending.join_order(topic)))
+        return _sent("join", sending.order_for(self._settings, self._streams, sending.join_order(topic)))
 
     def leave(self, topic: str) -> Delivery:
         """Have all their open connections leave *topic*."""
-        return _sent("leave", sending.order_for(self._streams, sending.leave_order(topic)))
+        return _sent("leave", sending.order_for(self._settings, self._streams, sending.leave_order(topic)))
 
     def close(self, code: int = CloseCode.REVOKED, reason: str = "") -> Delivery:
         """Close all their connections: with the usual code they are signed out everywhere. See `Socket.close`."""
-        return _sent("close", sending.close_all(self._streams, code, reason))
+        return _sent("close", sending.close_all(self._settings, self._streams, code, reason))
 
     def revoke(self, *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Delivery:
         """Sign them out everywhere and keep them out, by all that was issued until now. See `Recipients.revoke`."""
         _refuse_event_loop("revoke")
-        closing = sending.close_all(self._streams, reason=reason)
-        calls = sending.revocation_calls(self._streams, for_seconds)
+        closing = sending.close_all(self._settings, self._streams, reason=reason)
+        calls = sending.revocation_calls(self._settings, self._streams, for_seconds)
         ask_blocking(closing.settings, calls)
         return _sent("revoke", closing)
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.message_for(self._streams, message, how)
+        return sending.message_for(self._settings, self._streams, message, how)
 
 
 class BlockingTopic(BlockingDestination[M]):
     """A topic that was named with `socket.topic(...)`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, settings: Settings | None, name: str) -> None:
+        super().__init__(settings)
         self.name = name
 
     @property
     def others(self) -> "BlockingOthers[M]":
         """Those who have joined, but for the current connection."""
-        return BlockingOthers((of_topic(self.name),))
+        return BlockingOthers(self._given, (of_topic(self.name),))
 
     def members(self) -> set[str]:
         """Return the ids of the users that have joined. See `Topic.members`."""
         _refuse_event_loop("members")
-        settings = get_settings()
+        settings = self._settings
         return ask_blocking(settings, [sending.members_call(settings, self.name)])[0]
 
     def count(self) -> int:
         """Return how many open connections have joined."""
         _refuse_event_loop("count")
-        settings = get_settings()
+        settings = self._settings
         return ask_blocking(settings, [sending.count_call(settings, self.name)])[0]
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.message_for([of_topic(self.name)], message, how)
+        return sending.message_for(self._settings, [of_topic(self.name)], message, how)
 
 
-class BlockingEveryone(Generic[M]):
+class BlockingEveryone(Configured, Generic[M]):
     """Every open connection: `socket.everyone`."""
 
     def send(
@@ -180,17 +184,20 @@ class BlockingEveryone(Generic[M]):
         wait: float | None = None,
     ) -> Delivery:
         """Send *message* to every open connection. See `Everyone.send`."""
-        return _sent("send", sending.message_for([EVERYONE], message, How(message_id, wait, keep, latest)))
+        return _sent(
+            "send", sending.message_for(self._settings, [EVERYONE], message, How(message_id, wait, keep, latest))
+        )
 
 
 class BlockingOthers(BlockingDestination[M]):
     """All but the current connection: `socket.others`, `socket.topic(...).others`."""
 
-    def __init__(self, streams: tuple[Stream, ...] | None) -> None:
+    def __init__(self, settings: Settings | None, streams: tuple[Stream, ...] | None) -> None:
+        super().__init__(settings)
         self._streams = streams
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.to_others(message, how, self._streams)
+        return sending.to_others(self._settings, message, how, self._streams)
 
 
 def revoke(users: UserLike | Iterable[UserLike], *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Delivery:
@@ -213,9 +220,8 @@ def _there(verb: str, here: Here, work: Coroutine[Any, Any, None]) -> None:
     asyncio.run_coroutine_threadsafe(work, here.loop).result()
 
 
-def _online(verb: str, users: Iterable[UserLike] | None) -> set[str]:
+def _online(verb: str, settings: Settings, users: Iterable[UserLike] | None) -> set[str]:
     _refuse_event_loop(verb)
-    settings = get_settings()
     return sending.ids_in(ask_blocking(settings, sending.online_calls(settings, users)))
 
 

@@ -13,15 +13,15 @@ from qrsocket.message import Delivery
 from qrsocket.roundtrip import Call
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask
-from qrsocket.sender.sending import REVOKED_SECONDS, How, Sending
-from qrsocket.settings import get_settings
+from qrsocket.sender.sending import REVOKED_SECONDS, Configured, How, Sending
+from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
 
 M = TypeVar("M", contravariant=True, default=Any)
 T = AnyTypeVar("T")
 
 
-class Destination(Generic[M]):
+class Destination(Configured, Generic[M]):
     """Whom to send to, named by a verb of `Socket`."""
 
     def send(
@@ -44,23 +44,24 @@ class Destination(Generic[M]):
 class Recipients(Destination[M]):
     """Users that were named with `socket.to(...)`."""
 
-    def __init__(self, streams: tuple[Stream, ...]) -> None:
+    def __init__(self, settings: Settings | None, streams: tuple[Stream, ...]) -> None:
+        super().__init__(settings)
         self._streams = streams
 
     def join(self, topic: str) -> Coroutine[Any, Any, Delivery]:
         """Have all their open connections join *topic*, for as long as each is open. `on_join` is not asked."""
         require_event_loop("join")
-        return sent("join", sending.order_for(self._streams, sending.join_order(topic)))
+        return sent("join", sending.order_for(self._settings, self._streams, sending.join_order(topic)))
 
     def leave(self, topic: str) -> Coroutine[Any, Any, Delivery]:
         """Have all their open connections leave *topic*."""
         require_event_loop("leave")
-        return sent("leave", sending.order_for(self._streams, sending.leave_order(topic)))
+        return sent("leave", sending.order_for(self._settings, self._streams, sending.leave_order(topic)))
 
     def close(self, code: int = CloseCode.REVOKED, reason: str = "") -> Coroutine[Any, Any, Delivery]:
         """Close all their connections: with the usual code they are signed out everywhere. See `Socket.close`."""
         require_event_loop("close")
-        return sent("close", sending.close_all(self._streams, code, reason))
+        return sent("close", sending.close_all(self._settings, self._streams, code, reason))
 
     def revoke(self, *, for_seconds: float = REVOKED_SECONDS, reason: str = "") -> Coroutine[Any, Any, Delivery]:
         """
@@ -80,23 +81,24 @@ class Recipients(Destination[M]):
             Unavailable: Redis did not answer: it may be half done. Say it again.
         """
         require_event_loop("revoke")
-        calls = sending.revocation_calls(self._streams, for_seconds)
-        return Awaited("revoke", _revoke(calls, sending.close_all(self._streams, reason=reason)))
+        calls = sending.revocation_calls(self._settings, self._streams, for_seconds)
+        return Awaited("revoke", _revoke(calls, sending.close_all(self._settings, self._streams, reason=reason)))
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.message_for(self._streams, message, how)
+        return sending.message_for(self._settings, self._streams, message, how)
 
 
 class Topic(Destination[M]):
     """A topic that was named with `socket.topic(...)`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, settings: Settings | None, name: str) -> None:
+        super().__init__(settings)
         self.name = name
 
     @property
     def others(self) -> "Others[M]":
         """Those who have joined, but for the current connection."""
-        return Others((of_topic(self.name),))
+        return Others(self._given, (of_topic(self.name),))
 
     def members(self) -> Coroutine[Any, Any, set[str]]:
         """
@@ -105,18 +107,18 @@ class Topic(Destination[M]):
         Who has left stays for `offline_grace`, so that a reload is not seen.
         """
         require_event_loop("members")
-        return Awaited("members", asked(sending.members_call(get_settings(), self.name)))
+        return Awaited("members", asked(self._settings, sending.members_call(self._settings, self.name)))
 
     def count(self) -> Coroutine[Any, Any, int]:
         """Return how many open connections have joined."""
         require_event_loop("count")
-        return Awaited("count", asked(sending.count_call(get_settings(), self.name)))
+        return Awaited("count", asked(self._settings, sending.count_call(self._settings, self.name)))
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.message_for([of_topic(self.name)], message, how)
+        return sending.message_for(self._settings, [of_topic(self.name)], message, how)
 
 
-class Everyone(Generic[M]):
+class Everyone(Configured, Generic[M]):
     """Every open connection: `socket.everyone`."""
 
     def send(
@@ -135,17 +137,20 @@ class Everyone(Generic[M]):
             keep: Also for those who are away now and come back in time.
         """
         require_event_loop("send")
-        return sent("send", sending.message_for([EVERYONE], message, How(message_id, wait, keep, latest)))
+        return sent(
+            "send", sending.message_for(self._settings, [EVERYONE], message, How(message_id, wait, keep, latest))
+        )
 
 
 class Others(Destination[M]):
     """All but the current connection: `socket.others`, `socket.topic(...).others`."""
 
-    def __init__(self, streams: tuple[Stream, ...] | None) -> None:
+    def __init__(self, settings: Settings | None, streams: tuple[Stream, ...] | None) -> None:
+        super().__init__(settings)
         self._streams = streams
 
     def _describe(self, message: M, how: How) -> Sending:
-        return sending.to_others(message, how, self._streams)
+        return sending.to_others(self._settings, message, how, self._streams)
 
 
 def sent(verb: str, described: Sending) -> Awaited[Delivery]:
@@ -166,8 +171,8 @@ async def done(described: Sending) -> None:
     await _send(described)
 
 
-async def asked(call: Call[T]) -> T:
-    return (await ask(get_settings(), [call]))[0]
+async def asked(settings: Settings, call: Call[T]) -> T:
+    return (await ask(settings, [call]))[0]
 
 
 def require_event_loop(verb: str) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from qrsocket.context import current, current_connection, current_stream
+from qrsocket.context import current, current_connection, current_settings, current_stream
 from qrsocket.errors import CloseCode, NoRecipient
 from qrsocket.fanout.publish import NOTHING, RECIPIENTS_PER_CALL, Keep, Routed, publish
 from qrsocket.keys import Keys, Keyspace
@@ -14,7 +14,7 @@ from qrsocket.presence.revocation import revoke
 from qrsocket.roundtrip import Call
 from qrsocket.sender.ask import checked
 from qrsocket.sender.names import Named, name
-from qrsocket.settings import Settings, get_settings
+from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_topic, of_user, user_of
 from qrsocket.topics import topic_name
 from qrsocket.users import UserLike, user_ids
@@ -23,6 +23,17 @@ from qrsocket.users import UserLike, user_ids
 REVOKED_SECONDS = 24 * 3600.0
 MAX_REVOKED = 10 * 366 * 24 * 3600.0
 LATEST = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}")
+
+
+class Configured:
+    """What speaks to Redis by settings that it was given, or else by those of the code that runs."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._given = settings
+
+    @property
+    def _settings(self) -> Settings:
+        return self._given or current_settings()
 
 
 class How(NamedTuple):
@@ -63,7 +74,13 @@ class Sending(NamedTuple):
 
 
 def message_for(
-    streams: Sequence[Stream], message: object, how: How, *, but: str | None = None, user: str | None = None
+    settings: Settings,
+    streams: Sequence[Stream],
+    message: object,
+    how: How,
+    *,
+    but: str | None = None,
+    user: str | None = None,
 ) -> Sending:
     """
     Describe the sending of what an application wants to tell.
@@ -75,7 +92,6 @@ def message_for(
     Raises:
         ValueError: *how* is no way to send.
     """
-    settings = get_settings()
     if how.latest is not None and not LATEST.fullmatch(how.latest):
         raise ValueError('latest is a name of 1 to 100 characters, none of them control, such as f"cursor:{user.id}"')
     is_kept = how.keep and how.latest is None
@@ -86,12 +102,12 @@ def message_for(
     return _sending(settings, encoded, streams, how.message_id, how.wait, is_kept=is_kept)
 
 
-def order_for(streams: Sequence[Stream], order: Message) -> Sending:
+def order_for(settings: Settings, streams: Sequence[Stream], order: Message) -> Sending:
     """Describe an order for the connections that are open now. It is kept, for nodes that do not hear it."""
-    return _sending(get_settings(), order, streams, None, None, is_kept=True)
+    return _sending(settings, order, streams, None, None, is_kept=True)
 
 
-def order_here(order: Message) -> Sending:
+def order_here(settings: Settings, order: Message) -> Sending:
     """
     Describe an order for the current connection. An HTTP request only claims to be of one: it must be the user's.
 
@@ -99,18 +115,18 @@ def order_here(order: Message) -> Sending:
         NoConnection: There is no current connection.
     """
     for_user = Message(order.kind, order.payload, Options(user=current().user or ""))
-    return order_for([of_connection(current_connection())], for_user)
+    return order_for(settings, [of_connection(current_connection())], for_user)
 
 
-def reply_to(message: object) -> Sending:
+def reply_to(settings: Settings, message: object) -> Sending:
     """
     Raises:
         NoConnection: There is no current connection.
     """
-    return message_for([of_connection(current_connection())], message, How(keep=False), user=current().user)
+    return message_for(settings, [of_connection(current_connection())], message, How(keep=False), user=current().user)
 
 
-def to_others(message: object, how: How, streams: Sequence[Stream] | None = None) -> Sending:
+def to_others(settings: Settings, message: object, how: How, streams: Sequence[Stream] | None = None) -> Sending:
     """
     Describe the sending to others than the current connection.
 
@@ -126,21 +142,25 @@ def to_others(message: object, how: How, streams: Sequence[Stream] | None = None
             raise NoRecipient
         streams = [of_user(context.user)]
     if context.connection is None:
-        return message_for(streams, message, how)
-    return message_for(streams, message, how, but=context.connection, user=context.user)
+        return message_for(settings, streams, message, how)
+    return message_for(settings, streams, message, how, but=context.connection, user=context.user)
 
 
-def close_here(code: int, reason: str) -> Sending:
+def close_here(settings: Settings, code: int, reason: str) -> Sending:
     """Describe the close of the current connection; where there is none, of all connections of the current user."""
     order = Close(code, reason).to_message()
-    return order_for([current_stream()], order) if current().connection is None else order_here(order)
+    if current().connection is None:
+        return order_for(settings, [current_stream()], order)
+    return order_here(settings, order)
 
 
-def close_all(streams: Sequence[Stream], code: int = CloseCode.REVOKED, reason: str = "") -> Sending:
-    return order_for(streams, Close(code, reason).to_message())
+def close_all(
+    settings: Settings, streams: Sequence[Stream], code: int = CloseCode.REVOKED, reason: str = ""
+) -> Sending:
+    return order_for(settings, streams, Close(code, reason).to_message())
 
 
-def revocation_calls(streams: Sequence[Stream], for_seconds: float) -> list[Call[None]]:
+def revocation_calls(settings: Settings, streams: Sequence[Stream], for_seconds: float) -> list[Call[None]]:
     """
     Describe that nothing which was issued for users until now counts.
 
@@ -149,7 +169,7 @@ def revocation_calls(streams: Sequence[Stream], for_seconds: float) -> list[Call
     """
     if not 0 < for_seconds <= MAX_REVOKED:
         raise ValueError(f"for_seconds is seconds, more than 0 and at most {MAX_REVOKED:.0f}")
-    calls = _batches(get_settings(), streams)
+    calls = _batches(settings, streams)
     return [revoke(keys, batch, seconds=for_seconds) for keys, batch, _ in calls]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -9,13 +10,15 @@ from qrsocket.errors import CloseCode
 from qrsocket.message import ORDERS, Close, Kind, Message
 from qrsocket.position import Entry, Position
 from qrsocket.server.asgi_writer import AsgiWriter
-from qrsocket.server.limits import CLOSE_TIMEOUT
+from qrsocket.server.limits import CLOSE_TIMEOUT, SERVERS_CLOSE_TIMEOUT
 from qrsocket.server.outgoing import Outbox, Outgoing
-from qrsocket.server.protocol import WebSocketProtocol
 from qrsocket.server.subscription import Subscription
 from qrsocket.server.wire import Wire
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_user, topic_of
+
+if TYPE_CHECKING:
+    from qrsocket.server.protocol import WebSocketProtocol  # which another uvicorn has not
 
 SIGNED_OUT = "signed out"
 
@@ -163,7 +166,7 @@ class Connection(Outgoing):
         self.on_order: Callable[[Message], None] = lambda _order: None
         self.on_close: Callable[[], None] = lambda: None
 
-    def open(self, protocol: WebSocketProtocol | None) -> None:
+    def open(self, protocol: "WebSocketProtocol | None") -> None:
         """
         Write from now on, since it is accepted.
 
@@ -178,15 +181,23 @@ class Connection(Outgoing):
     async def finish(self) -> None:
         """Write what waits and the close frame. A client that does not read is cut off, so that nothing is held."""
         code, reason = self.closing or (CloseCode.NORMAL, "")
+        is_slow = code == CloseCode.SLOW_CONSUMER
+        if self._protocol is None:
+            patience = SERVERS_CLOSE_TIMEOUT if is_slow else CLOSE_TIMEOUT  # nothing else ends it than its server
+        else:
+            patience = 0 if is_slow else CLOSE_TIMEOUT
+        if is_slow and self._asgi_writer is not None:
+            self._asgi_writer.cancel()
         try:
-            async with asyncio.timeout(0 if code == CloseCode.SLOW_CONSUMER else CLOSE_TIMEOUT):
-                await self.drained()
+            async with asyncio.timeout(patience):
+                if not is_slow:
+                    await self.drained()
                 await self.websocket.close(code, reason)
         except TimeoutError:
             if self._protocol is not None:
                 self._protocol.cut(code, reason)
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # the client closed first
+        except (WebSocketDisconnect, RuntimeError, AttributeError):
+            pass  # the client closed first; in the middle of a handshake, AttributeError is an older uvicorn's
         finally:
             self.gone()  # nothing follows a close frame
             self._hear_nobody()  # who is told is who holds it: such a circle would wait for the garbage collection

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
-from qrsocket.context import Context, running_for
+from qrsocket.context import running_for
 from qrsocket.errors import CloseCode, SocketError
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import answer, proof_in
@@ -155,7 +155,7 @@ class Dispatch:
     async def _call(self, handler: MessageHandler, inbound: Inbound, request_id: str, exchange: Exchange) -> Any:
         connection = self._connection
         websocket: WebSocket = connection.websocket
-        with running_for(Context(user=connection.user, connection=connection.id, here=exchange)):
+        with running_for(self._node.context(connection.user, connection.id, exchange)):
             return await handler(
                 inbound.payload,
                 websocket=websocket,

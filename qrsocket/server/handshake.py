@@ -98,7 +98,7 @@ async def shake_hands(
         "subprotocols": Subprotocols() if subprotocols is None else subprotocols,
     }
     arrival = Arrival() if arrival is None else arrival
-    with running_for(Context(here=arrival)):
+    with running_for(Context(here=arrival, settings=current().settings)):
         try:
             async with asyncio.timeout(settings.handler_timeout):
                 user = user_in(await on_connect(values, request))

@@ -11,6 +11,7 @@ from qrsocket.context import Context, running_for
 from qrsocket.presence.table import Edge
 from qrsocket.server.failing import raise_if_ending
 from qrsocket.server.parameters import Function, Kind
+from qrsocket.settings import Settings
 from qrsocket.streams import user_of
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,15 @@ class Hooks:
         leaving: Held by each `on_leave` that runs: not the turns of the others, who would wait for thousands of them.
     """
 
-    def __init__(self, timeout: float, app: Any = None) -> None:
+    def __init__(self, timeout: float, app: Any = None, settings: Settings | None = None) -> None:
         """
         Args:
+            settings: That the application was given, if it was.
             app: The application, whose `dependency_overrides` count for what hooks depend on.
         """
         self.online: list[Function] = []
         self.offline: list[Function] = []
-        self._timeout = timeout
+        self._timeout, self._settings = timeout, settings
         self._nobody = HTTPConnection({"type": "http", "app": app, "path": "", "query_string": b"", "headers": []})
         self._at_once, self.leaving = asyncio.Semaphore(HOOKS_AT_ONCE), asyncio.Semaphore(LEAVING_AT_ONCE)
 
@@ -64,7 +66,7 @@ class Hooks:
     async def _run_one(self, hook: Function, edge: Edge) -> None:
         user = user_of(edge.stream)
         try:
-            with running_for(Context(user=user)):
+            with running_for(Context(user=user, settings=self._settings)):
                 async with asyncio.timeout(self._timeout):
                     values = {"user_id": user, "event_id": edge.id, "attempt": edge.attempt}
                     await hook(values, self._nobody)

@@ -14,8 +14,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qrsocket.server.limits import max_open
-from qrsocket.server.protocol import end_when_nothing_is_acknowledged
+from qrsocket.internals import require
+from qrsocket.server.limits import end_when_nothing_is_acknowledged, max_open
 from qrsocket.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,15 @@ MOST_LINES = 100
 MOST_PIPELINED = 20
 # The parser is given so much at once, and looked at.
 PIECE_BYTES = 16 * 1024
+
+
+require(
+    "uvicorn",
+    HttpToolsProtocol,
+    *("connections", "cycle", "loop", "parser", "pipeline", "transport"),
+    *("connection_lost", "connection_made", "data_received", "handle_websocket_upgrade", "send_400_response"),
+    *("on_body", "on_header", "on_headers_complete", "on_message_begin", "on_message_complete", "on_response_complete"),
+)
 
 
 class Refused(Exception):

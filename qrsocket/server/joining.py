@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette.requests import HTTPConnection
 
-from qrsocket.context import Context, running_for
+from qrsocket.context import running_for
 from qrsocket.errors import SocketError
 from qrsocket.server.connection import Connection
 from qrsocket.server.failing import error_text, is_for_client, raise_if_ending, within
@@ -98,5 +98,5 @@ class Joining:
         user = None if connection.user is None else User(connection.user)
         scope = connection.websocket.scope
         asking = HTTPConnection({**scope, "path_params": {**scope.get("path_params", {}), **parameters}})
-        with running_for(Context(user=connection.user, connection=connection.id)):
+        with running_for(self._node.context(connection.user, connection.id)):
             await handler.function({"topic": topic, "user": user, "connection": connection.id}, asking)

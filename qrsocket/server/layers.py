@@ -5,26 +5,25 @@ it was put, nor a dependency with a `yield`.
 """
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 import starlette
 from starlette.applications import Starlette
 from starlette.websockets import WebSocket
 
+from qrsocket.internals.fastapi import EMPTY_FOR_WEBSOCKETS, STACKS, has_nothing_to_close
 from qrsocket.server.finding import protocol_of
-from qrsocket.server.protocol import Serve
 
-# Where FastAPI keeps what is to be closed when the endpoint has returned, and an upload of its own.
-STACKS = ("fastapi_inner_astack", "fastapi_function_astack")
-EMPTY_FOR_WEBSOCKETS = "fastapi_middleware_astack"
+if TYPE_CHECKING:
+    from qrsocket.server.protocol import Serve
+
 FRAMEWORK = tuple(str(Path(str(package.__file__)).parent) for package in (fastapi, starlette))
 PACKAGES = ("fastapi", "starlette", "qrsocket")
 
 
-async def serve_outside(websocket: WebSocket, serve: Serve, abandon: Callable[[], None]) -> None:
+async def serve_outside(websocket: WebSocket, serve: "Serve", abandon: Callable[[], None]) -> None:
     """
     Serve *websocket*: when the application has returned, where that may be, else now. Call it last.
 
@@ -42,9 +41,8 @@ async def serve_outside(websocket: WebSocket, serve: Serve, abandon: Callable[[]
 
 
 def _nobody_waits(websocket: WebSocket, app: Any) -> bool:
-    stacks = [websocket.scope.get(name) for name in STACKS]
-    is_closed = all(isinstance(one, AsyncExitStack) and not getattr(one, "_exit_callbacks", True) for one in stacks)
     is_mounted = "app_root_path" in websocket.scope  # with middlewares of its own, perhaps
+    is_closed = has_nothing_to_close(websocket.scope)
     return is_closed and not is_mounted and not getattr(app, "user_middleware", True) and _is_untouched(app)
 
 

@@ -1,13 +1,18 @@
-"""What connections may use: messages per second, and descriptors."""
+"""What connections may use: messages per second, descriptors, and time without a sign of life."""
 
+import asyncio
 import math
 import resource
+import socket
+from contextlib import suppress
 
 from qrsocket.settings import Settings
 
 FRAMES_PER_MESSAGE = 10
 # What a client that reads has this long to take what waits for it, and then the close frame.
 CLOSE_TIMEOUT = 2.0
+# For another server to close a client that does not read. Most give up after 10 s themselves.
+SERVERS_CLOSE_TIMEOUT = 20.0
 MOST_CONNECTIONS = 10_000
 # Redis has up to 50, and the process its own.
 OTHER_FILES = 64
@@ -61,3 +66,11 @@ def max_open() -> float:
     if soft_limit == resource.RLIM_INFINITY:
         return math.inf
     return soft_limit - min(soft_limit // 2, max(OTHER_FILES, soft_limit // 10))
+
+
+def end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel end a connection whose other side acknowledges nothing: pings are behind what waits there."""
+    option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), transport.get_extra_info("socket")
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, ValueError):  # it has closed already; the other is uvloop's
+            sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))

@@ -10,9 +10,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from qrsocket.internals.uvicorn import WebSocketsSansIOProtocol
 from qrsocket.server.limits import max_connections
 from qrsocket.settings import get_settings
 

@@ -9,8 +9,6 @@ from functools import lru_cache
 from typing import Annotated, Any, ForwardRef, NoReturn, get_args, get_origin
 
 import anyio.to_thread
-from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_dependant, get_typed_signature, solve_dependencies
 from fastapi.exceptions import FastAPIError
 from fastapi.params import Body, Param
 from fastapi.params import Depends as Dependency
@@ -23,6 +21,7 @@ from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketState
 
 from qrsocket.errors import SocketError
+from qrsocket.internals.fastapi import Dependant, dependant_of, solve, typed_signature
 
 MARKERS = (Dependency, Param, Body)
 # FastAPI gives these by their type, whatever the parameter is called.
@@ -63,6 +62,8 @@ class Function:
         self.name = getattr(call, "__qualname__", repr(call))
         parameters = _named(typed_parameters(call, self.name), self.name)
         of_fastapi = {name for name, part in parameters.items() if _is_of_fastapi(part, self.name)}
+        # What a `type` statement names, FastAPI has not always looked into.
+        parameters |= {name: _unaliased(parameters[name]) for name in of_fastapi}
         self.parameters = {name: parameters[name] for name in parameters if name in kind.ours - of_fastapi}
         self._is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object with an async __call__
@@ -110,23 +111,16 @@ class Function:
 
         keyword_only = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in self._others]
         others.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-        return get_dependant(path="".join(f"/{{{name}}}" for name in path_parameters), call=others)
+        return dependant_of(others, "".join(f"/{{{name}}}" for name in path_parameters))
 
     async def _solved(self, connection: HTTPConnection, stack: AsyncExitStack) -> dict[str, Any]:
-        # FastAPI closes what it opened with the stacks in the scope. The connection's own would keep it until the
-        # socket closes, so each call gets a scope of its own.
-        scope = {**connection.scope, "fastapi_inner_astack": stack, "fastapi_function_astack": stack}
-        solved = await solve_dependencies(
-            request=_readable(scope, self._reads_as),
-            dependant=self._dependant(tuple(sorted(connection.path_params))),
-            dependency_overrides_provider=scope.get("app"),
-            async_exit_stack=stack,
-            embed_body_fields=False,
-        )
-        if solved.errors:
-            wrong = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in solved.errors)
+        # In a scope of its own: with the connection's, what is opened for it would be closed with the socket.
+        dependant = self._dependant(tuple(sorted(connection.path_params)))
+        values, errors = await solve(dependant, _readable(connection.scope, self._reads_as), stack)
+        if errors:
+            wrong = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
             raise SocketError(f"Invalid request: {wrong}")
-        return solved.values
+        return values
 
 
 def typed_parameters(function: Callable[..., Any], name: str) -> dict[str, inspect.Parameter]:
@@ -139,7 +133,7 @@ def typed_parameters(function: Callable[..., Any], name: str) -> dict[str, inspe
     Raises:
         TypeError: An annotation cannot be read, and so nobody knows what the parameter is.
     """
-    parameters = dict(get_typed_signature(function).parameters)
+    parameters = dict(typed_signature(function).parameters)
     for part in parameters.values():
         if isinstance(part.annotation, str | ForwardRef):
             text = part.annotation if isinstance(part.annotation, str) else part.annotation.__forward_arg__
@@ -165,7 +159,7 @@ def _is_of_fastapi(parameter: inspect.Parameter, name: str) -> bool:
     Raises:
         TypeError: What is FastAPI's stands inside of the annotation, where FastAPI itself would not see it.
     """
-    annotation = parameter.annotation.__value__ if _is_alias(parameter.annotation) else parameter.annotation
+    annotation = _unaliased(parameter).annotation
     outermost = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if any(map(_is_fastapis, (*outermost, parameter.default))):
         return True
@@ -175,6 +169,11 @@ def _is_of_fastapi(parameter: inspect.Parameter, name: str) -> bool:
             f"alone, as `{parameter.name}: Annotated[…, Depends(…)]` or `{parameter.name}: Request`"
         )
     return False
+
+
+def _unaliased(parameter: inspect.Parameter) -> inspect.Parameter:
+    annotation = parameter.annotation
+    return parameter.replace(annotation=annotation.__value__) if _is_alias(annotation) else parameter
 
 
 def _parts(annotation: Any, seen: tuple[Any, ...] = ()) -> Iterator[Any]:

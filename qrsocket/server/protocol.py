@@ -10,14 +10,12 @@ http_protocol.py nothing knows of uvicorn's insides.
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 from qrsocket.server.framing import close_frame
-from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket
+from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket, end_when_nothing_is_acknowledged
 from qrsocket.server.opening import Opening
 from qrsocket.server.outgoing import PIECE_BYTES, Outgoing
 from qrsocket.server.small import Gate, Line
@@ -242,11 +240,3 @@ class WebSocketProtocol(Opening):
         logger.warning("flood of frames: connection aborted")
         self.transport.abort()
         return False
-
-
-def end_when_nothing_is_acknowledged(transport: asyncio.Transport, seconds: float) -> None:
-    """Have the kernel end a connection whose other side acknowledges nothing: pings are behind what waits there."""
-    option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), transport.get_extra_info("socket")
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError, ValueError):  # it has closed already; the other is uvloop's
-            sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))

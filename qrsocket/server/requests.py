@@ -1,4 +1,4 @@
-"""Which connection a page that sends an HTTP request has: our client says so in a header."""
+"""What is known of each request before the application is asked: its settings, and its connection."""
 
 import logging
 import re
@@ -8,6 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qrsocket.context import current, running_for
+from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -15,34 +16,35 @@ HEADER = b"x-socket-connection"
 CONNECTION_ID = re.compile(rb"[0-9a-f]{32}")
 
 
-class WithConnection:
+class WithContext:
     """
-    An ASGI middleware. What the header claims counts once the request has a user, and only for that user's connections.
+    An ASGI middleware. Our client says in a header of an HTTP request which connection its page has: that counts once
+    the request has a user, and only for that user's connections.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, settings: Settings | None) -> None:
+        self.app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         claimed = _claimed(scope) if scope["type"] == "http" else None
-        if claimed is None:
+        if claimed is None and self._settings is None:
             await self.app(scope, receive, send)
             return
-        with running_for(replace(current(), claimed=claimed)):
+        with running_for(replace(current(), claimed=claimed, settings=self._settings)):
             await self.app(scope, receive, send)
 
 
-def install(app: Any) -> None:
+def install(app: Any, settings: Settings | None) -> None:
     """
-    Put it before all that *app* does. The application runs already: `add_middleware` is for before.
+    Put it before all that *app* does, which was given *settings*. It runs already, and `add_middleware` is for before.
 
     Source: starlette/applications.py, `Starlette.__call__`, which calls `middleware_stack` for each request
     """
     stack = getattr(app, "middleware_stack", None)
     if stack is None:
         logger.warning("not a Starlette application: `others` in HTTP requests leaves nobody out")
-    elif not isinstance(stack, WithConnection):
-        app.middleware_stack = WithConnection(stack)
+    elif not isinstance(stack, WithContext):
+        app.middleware_stack = WithContext(stack, settings)
 
 
 def _claimed(scope: Scope) -> str | None:

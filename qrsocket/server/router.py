@@ -50,14 +50,23 @@ class SocketRouter(APIRouter):
     Several routers in one application share one node.
     """
 
-    def __init__(self, path: str = "/socket", *, dependencies: Sequence[Depends] | None = None) -> None:
+    def __init__(
+        self,
+        path: str = "/socket",
+        *,
+        dependencies: Sequence[Depends] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         """
         Args:
+            settings: Instead of the environment's: for the node, and for all that is sent by `socket` from handlers,
+                hooks and endpoints of the application. What comes before the application is asked, such as a request's
+                head, has the limits of the environment.
             dependencies: Of the WebSocket and the HTTP routes, as those of any router, but not of `/ready` and
                 `/client.js`.
         """
         super().__init__(prefix=path, lifespan=self._run, dependencies=dependencies)
-        self._path = path
+        self._path, self._settings = path, settings
         self._handlers = Handlers()
         self.add_api_websocket_route("", self._serve, name="socket")
         # Plain routes, which take no dependencies, of the application's neither: a probe and a script have no user.
@@ -241,7 +250,7 @@ class SocketRouter(APIRouter):
     async def _run(self, app: Any) -> AsyncIterator[None]:
         hide_queries(self._path)  # here, since uvicorn sets up its loggers before the lifespan
         limit_floods()
-        async with node_of(app, self._handlers):
+        async with node_of(app, self._handlers, self._settings):
             yield
 
     async def _serve(self, websocket: WebSocket) -> None:

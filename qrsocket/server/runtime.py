@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from redis.exceptions import RedisError
 
 from qrsocket import clients
+from qrsocket.context import Context, Here
 from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.publish import answer_probe
 from qrsocket.fanout.subscriber import Subscriber
@@ -67,9 +68,14 @@ class Node:
         lost: What the server does not give us; None if all is well.
     """
 
-    def __init__(self, settings: Settings, app: Any = None) -> None:
-        self.settings = settings
-        self.hooks = Hooks(settings.hook_timeout, app)
+    def __init__(self, given: Settings | None, app: Any = None) -> None:
+        """
+        Args:
+            given: The settings that the application was given; None: the environment's.
+        """
+        self.given, self.settings = given, given or get_settings()
+        settings = self.settings
+        self.hooks = Hooks(settings.hook_timeout, app, given)
         self._have_members_changed = asyncio.Event()
         self.outbox = Outbox()
         self.hub = Hub(self._on_behind, self._on_stale, self._have_members_changed.set)
@@ -117,6 +123,10 @@ class Node:
     @property
     def is_full(self) -> bool:
         return self.sessions >= self.max_connections
+
+    def context(self, user: str | None, connection: str | None, here: Here | None = None) -> Context:
+        """Return for whom, and by which settings, a handler of the application runs."""
+        return Context(user, connection, here=here, settings=self.given)
 
     async def run(self) -> None:
         """Serve until stopped. If a part dies, all sockets are closed: clients reconnect, to another node."""
@@ -235,16 +245,28 @@ _of_app: WeakKeyDictionary[Any, Node] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def node_of(app: Any, handlers: Handlers) -> AsyncIterator[None]:
-    """Run the node of *app* until the block ends. All its routers share one: the first to come starts it."""
+async def node_of(app: Any, handlers: Handlers, given: Settings | None) -> AsyncIterator[None]:
+    """
+    Run the node of *app* until the block ends. All its routers share one: the first to come starts it.
+
+    Args:
+        given: The settings of this router; None: it was given none.
+
+    Raises:
+        RuntimeError: Its routers were given different settings.
+    """
     if app in _of_app:
+        if _of_app[app].given != given:
+            raise RuntimeError(
+                "the socket routers of an application share one node: give all of them the same settings"
+            )
         _of_app[app].hooks.add(handlers.on_online, handlers.on_offline)
         yield
         return
-    node = _of_app[app] = Node(get_settings(), app)
+    node = _of_app[app] = Node(given, app)
     if node.lost:
         logger.warning(node.lost)
-    requests.install(app)
+    requests.install(app, given)
     node.hooks.add(handlers.on_online, handlers.on_offline)
     running = asyncio.create_task(_run(node), name="qrsocket node")
     try:

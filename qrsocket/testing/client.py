@@ -220,6 +220,7 @@ class Client(Receiver):
                 self._target = replace(self._target, address=self._app.rstrip("/").rpartition("/")[2])
             else:
                 server = await stack.enter_async_context(served(self._app))
+                self._link.settings = server.settings
                 key = {} if self._user is None else server.door.key(self._user)
                 self._target = replace(self._target, address=server.address, headers=self._target.headers | key)
             stack.push_async_callback(self._leave)

@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from qrsocket.errors import CloseCode
+from qrsocket.settings import Settings
 from qrsocket.testing.conversation import Conversation
 from qrsocket.testing.opening import Target
 
@@ -25,12 +26,14 @@ class Link:
     Attributes:
         closed: Code and reason, while there is no connection.
         timeout: Seconds that a wait may take, unless it says its own.
+        settings: Those that the application was given; None: the environment's.
     """
 
     def __init__(self, timeout: float) -> None:
         self.conversation = Conversation()
         self.closed: tuple[int, str] | None = (ABNORMAL, "not connected yet")
         self.timeout = timeout
+        self.settings: Settings | None = None
         self._changed = asyncio.Event()
         self._connection: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None

@@ -54,7 +54,7 @@ class Receiver:
         mark, inbox = uuid4().hex, self._inbox
         if self._link.closed is None and stream is not None:
             wait = self._link.timeout if timeout is None else timeout
-            await Recipients[Any]((stream,)).send({BARRIER: mark}, wait=wait)
+            await Recipients[Any](self._link.settings, (stream,)).send({BARRIER: mark}, wait=wait)
         await self._link.wait(lambda: mark in inbox.barriers or None, "what was sent to come", timeout)
         if inbox.messages:
             left = "\n  ".join(map(str, inbox.messages))

@@ -8,8 +8,9 @@ from typing import Any
 import uvicorn
 
 from qrsocket.context import NOBODY, running_for
-from qrsocket.server.http_protocol import HttpProtocol
-from qrsocket.server.protocol import WebSocketProtocol
+from qrsocket.server.finding import options_for_uvicorn
+from qrsocket.server.runtime import running_node
+from qrsocket.settings import Settings, get_settings
 from qrsocket.testing.door import Application, Door
 
 START_TIMEOUT = 10.0
@@ -36,6 +37,12 @@ class Server:
         self.is_running = False
         self._uvicorn: uvicorn.Server
 
+    @property
+    def settings(self) -> Settings | None:
+        """Those that the application was given; None: it has the environment's, or no node."""
+        node = running_node(self.app)
+        return None if node is None else node.given
+
     async def start(self) -> None:
         """
         Begin the application's lifespan and listen.
@@ -45,7 +52,7 @@ class Server:
         """
         self.door = Door(self.app)
         config = uvicorn.Config(
-            self.door, host="127.0.0.1", port=0, log_config=None, http=HttpProtocol, ws=WebSocketProtocol
+            self.door, host="127.0.0.1", port=0, log_config=None, **options_for_uvicorn(get_settings())
         )
         config.load()
         self._uvicorn = uvicorn.Server(config)
@@ -57,6 +64,8 @@ class Server:
             with running_for(NOBODY):
                 async with asyncio.timeout(START_TIMEOUT):
                     await self._uvicorn.startup()
+            if self._uvicorn.should_exit:  # so an older uvicorn says it
+                raise SystemExit
         except SystemExit:
             raise RuntimeError("the application did not start: its lifespan failed") from self.door.failure
         except TimeoutError:

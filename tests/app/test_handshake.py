@@ -76,7 +76,9 @@ async def test_on_connect_takes_depends(serve: Serve, open_client: Open) -> None
 
     assert ["opened", "database", "closed"] == events
     assert await socket.is_online("alice")
-    assert (401, '{"detail":"Not authenticated"}') == await refusal(open_client(address))
+    status, body = await refusal(open_client(address))
+    assert status in (401, 403), "FastAPI's own choice, which has changed"
+    assert '{"detail":"Not authenticated"}' == body
 
 
 @pytest.mark.parametrize("answer", ["42", 42, User("42"), {"id": 42}, {"id": "42", "name": "x"}])
@@ -208,10 +210,13 @@ async def test_secrets_are_not_logged(serve: Serve, open_client: Open, caplog: p
     await refusal(open_client(address, "/socket?refuse=1&token=canary"))
 
     assert "socket opened" in caplog.text
-    assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    # An older uvicorn lends no transport, and that is said.
+    assert [] == [record.getMessage() for record in warnings if "limits are the server's" not in record.getMessage()]
     assert [] == [line for line in caplog.text.splitlines() if "canary" in line]
 
 
+@pytest.mark.not_on_lowest
 async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: Configure) -> None:
     """
     A node with as many connections as it takes answers the next with 503, and says when to come back.

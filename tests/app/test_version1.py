@@ -246,6 +246,7 @@ async def test_a_slow_sign_in_takes_no_place(serve: Serve, speak: Any, configure
     assert "now" == await alice.receive()
 
 
+@pytest.mark.not_on_lowest
 async def test_silent_connections_count(serve: Serve, speak: Any, configure: Configure) -> None:
     """
     A connection counts against the node's limit from its handshake on, and not from when it says hello.

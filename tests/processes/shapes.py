@@ -130,7 +130,7 @@ def fail(run: str, label: str = "failing") -> None:
 
 
 @app.task
-def after_failure(task_id: str, run: str, label: str) -> None:
+def after_failure(task_id: str, *, run: str, label: str) -> None:
     """An errback with one argument to fill is queued as a task."""
     write(run, label)
 

@@ -109,7 +109,8 @@ def test_a_worker_that_was_killed(broker: EmbeddedRedis) -> None:
     assert {"alice": [("0 to come", "alice"), ("1 to come", "alice")]} == after
 
 
-@pytest.mark.parametrize("pool_name", ["prefork", "threads", "gevent"])
+# On prefork Celery 5.4 gives the two tasks to this worker again, and they take its other two processes.
+@pytest.mark.parametrize("pool_name", [pytest.param("prefork", marks=pytest.mark.not_on_lowest), "threads", "gevent"])
 def test_a_worker_outlives_its_broker(redis_server: EmbeddedRedis, pool_name: str) -> None:
     """
     A worker that runs a task to be acknowledged late goes on when its Redis broker is killed and comes back.

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+import celery
 import pytest
 from celery import chain, chord
 from celery.exceptions import ChordError, TaskRevokedError
@@ -31,6 +32,8 @@ from tests.running import ROOT, Running, worker
 ALICE = Context(user="alice")
 APP = "tests.processes.shapes"
 POOLS = ("prefork", "threads", "gevent")
+# Before 5.5 Celery told nobody of a hard time limit on gevent, and could not terminate a task there.
+ENDS_GREENLETS = celery.VERSION[:2] >= (5, 5)
 LEASE = 3_000 * MS
 OVER = {"succeeded", "failed", "timeout", "cancelled", "lost"}
 
@@ -186,7 +189,7 @@ async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: Embedde
         expected |= {expired: ["queued", "cancelled"], revoked: ["queued", "cancelled"]}
         if stage.pool == "prefork":
             expected[stage.start(fates.take_long, soft_time_limit=1)] = ["queued", "started", "timeout"]
-        if stage.pool in ("prefork", "gevent"):
+        if stage.pool == "prefork" or (stage.pool == "gevent" and ENDS_GREENLETS):
             expected[stage.start(fates.take_long, time_limit=1)] = ["queued", "started", "timeout"]
             terminated = await _terminate(stage)
             expected[terminated] = ["queued", "started", "cancelled"]
@@ -336,6 +339,7 @@ async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedi
     assert ["queued", "started", "cancelled"] == stage.states(neighbour)
 
 
+@pytest.mark.not_on_lowest  # an older kombu looks every 100 s for what a killed worker has left
 @pytest.mark.timeout(120)
 async def test_a_worker_is_killed(stage: Stage, broker: EmbeddedRedis) -> None:
     """

@@ -175,7 +175,7 @@ async def test_where_it_was() -> None:
 @pytest.mark.parametrize(
     "frame", ["no header", b"no header", "x\n1", "!ready\nnothing", "!job\n{}", "!ready\n[]", b"\xff\n"]
 )
-async def test_not_our_protocol(frame: str | bytes) -> None:
+async def test_not_not_on_lowest(frame: str | bytes) -> None:
     """
     A server that says what it should not is told of, with what it has said.
     """

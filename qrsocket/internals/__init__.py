@@ -1,0 +1,40 @@
+"""
+All that we know of other libraries beyond what they document: a file for each.
+
+Each looks, when it is imported, whether the library still is as it was. Otherwise it raises an ImportError, which says
+what is missing; who imports it does without, and says what is lost, or lets it pass.
+"""
+
+from importlib.metadata import version
+from inspect import unwrap
+from types import SimpleNamespace
+from typing import NoReturn
+
+NO_CODE = SimpleNamespace(co_names=())
+
+
+def require(distribution: str, thing: object, *names: str) -> None:
+    """
+    Look whether *thing*, of *distribution*, has attributes of all these *names*; of a class, those of its objects too.
+
+    Raises:
+        ImportError: One is missing.
+    """
+    known = set(dir(thing))
+    for base in getattr(thing, "__mro__", ()):
+        known.update(getattr(unwrap(vars(base).get("__init__", require)), "__code__", NO_CODE).co_names)
+    for name in names:
+        if name not in known:
+            refuse(distribution, f"{getattr(thing, '__name__', type(thing).__name__)} has no {name}")
+
+
+def refuse(distribution: str, reason: str) -> NoReturn:
+    """
+    Raises:
+        ImportError: This version of *distribution* cannot be worked with.
+    """
+    raise ImportError(
+        f"this does not work with {distribution} {version(distribution)}: {reason}. docs/versions.md has the versions "
+        "that do",
+        name=distribution,
+    )
