@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+# What `make test` tries on the lowest versions of other libraries; `make matrix` tries more.
+ON_LOWEST := tests/redis/test_clients.py tests/redis/test_sender.py tests/redis/test_presence.py \
+  $(addprefix tests/app/test_,$(addsuffix .py,delivery presence recovery topics jobs parameters settings_given)) \
+  $(addprefix tests/processes/test_,$(addsuffix .py,readme serve celery_user)) \
+  tests/processes/test_job_fates.py::test_each_fate_is_told_once_and_in_order
 SEED ?= 1
 DURATION ?= 65
 
@@ -20,6 +25,7 @@ test: lint ## run all tests, the fast ones first
 	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
 	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
+	$(BIN)/nox -s lowest -- $(ON_LOWEST)
 
 fast: $(VENV)/ready ## run the tests that need no processes
 	$(BIN)/pytest tests/test_architecture.py tests/unit

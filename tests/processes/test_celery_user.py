@@ -1,9 +1,10 @@
 """A task runs for the user who queued it, in whatever shape it was queued, and for nobody else."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, chain
+from celery import Celery, chain, current_app
 from redis import Redis
 
 from qrsocket.celery import install
@@ -50,6 +51,15 @@ def test_every_shape_runs_for_whom_it_was_queued(pool: Running) -> None:
     wrong = {run: (noted, received.get(run)) for run, noted in expected.items() if noted != received.get(run)}
     assert {} == wrong, "shape/queued for: (expected, received)"
     assert expected.keys() == received.keys()
+
+
+@pytest.fixture(autouse=True)
+def _current_application() -> Iterator[None]:
+    """Celery 5.4 asks the current application what a chord is queued by, and another test may have made one."""
+    before = current_app._get_current_object()
+    shapes.app.set_current()
+    yield
+    before.set_current()
 
 
 # The first is queued, the second called by the process that sees the failure: the worker's main process, for nobody.
