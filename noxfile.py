@@ -46,7 +46,6 @@ def newest(session: nox.Session) -> None:
 
 def _test(session: nox.Session, *options: str) -> None:
     chosen = session.posargs or CAN_DIFFER
-    session.run("pip", "list", "--format", "freeze", silent=True)
     session.run("pytest", "-n", "3", "-p", "no:cacheprovider", *options, *chosen)
 
 

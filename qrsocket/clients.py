@@ -32,7 +32,7 @@ def blocking(settings: Settings) -> redis.Redis:
     return _blocking(_place(settings), os.getpid())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _blocking(place: Place, _process: int) -> redis.Redis:
     options = {**_options(place, BlockingConnection), "retry": Retry(NoBackoff(), 0)}
     return redis.Redis.from_pool(Pool.from_url(place[0], **options))

@@ -38,7 +38,9 @@ async def published_key(url: str, kid: str) -> dict[str, Any] | None:
         KeysUnavailable: The provider does not answer, and the key is not known from before.
     """
     sets = _of_loop.setdefault(asyncio.get_running_loop(), {})
-    return await sets.setdefault(url, _KeySet(url)).find(kid)
+    if url not in sets:
+        sets[url] = _KeySet(url)
+    return await sets[url].find(kid)
 
 
 class _KeySet:

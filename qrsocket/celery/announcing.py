@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.celery.watched import options_of, settings_of
-from qrsocket.celery.watcher import watcher
+from qrsocket.celery.watcher import watcher_of
 from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
@@ -26,9 +26,9 @@ def announce(app: Any) -> None:
             call = Jobs(keys, settings).announce(_queues(app), tasks)
             run(clients.blocking(settings), call, timeout=settings.redis_timeout)
     except (RedisError, Unavailable) as error:
-        watcher().trouble.met("announcing", error)
+        watcher_of(settings).trouble.met("announcing", error)
     else:
-        watcher().trouble.over("announcing")
+        watcher_of(settings).trouble.over("announcing")
 
 
 def keep_announcing(app: Any) -> None:

@@ -22,13 +22,14 @@ from qrsocket.celery.watched import (
     IF_TOLD,
     Options,
     about,
-    know,
     options_by_name,
     options_of,
+    remember,
+    settings_by_name,
     settings_of,
     shown_result,
 )
-from qrsocket.celery.watcher import begin, end, say_the_rest, watcher
+from qrsocket.celery.watcher import begin, end, say_the_rest, watcher_of
 from qrsocket.context import current_settings
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
@@ -51,14 +52,17 @@ def install(app: Celery, *, settings: Settings | None = None) -> Celery:
         app: The application, or `celery.current_app`. The signals that carry the user are Celery's own, for all
             applications of the process.
         settings: Instead of the environment's: for what is told of its tasks, and for all that `socket` sends in them.
-            A web process tells that a job waits by the settings of its router.
+            Given once, they stay, whoever calls it again without.
+
+    Raises:
+        ValueError: *app* was given other settings before.
 
     Returns:
         *app*.
     """
     connect()
     app.add_defaults(lambda: {"worker_consumer": "qrsocket.celery.consumer:Consumer"})  # the application's own wins
-    know(getattr(app, "_get_current_object", lambda: app)(), settings)  # a Proxy has no weak references
+    remember(app, settings)
     return app
 
 
@@ -96,7 +100,7 @@ def _on_publish(
     delay, expires = _seconds_until(headers.get("eta")), _seconds_until(headers.get("expires"))
     said |= {"queue": routing_key, "delay_ms": round((delay or 0) * 1000)}
     said["expires_ms"] = None if expires is None else round(expires * 1000)
-    watcher().outbox.say(current_settings(), "queued", JobKey.of(owner, headers["id"]), said)
+    watcher_of(settings_by_name(sender)).outbox.say("queued", JobKey.of(owner, headers["id"]), said)
 
 
 def _on_received(request: Any = None, **_: Any) -> None:
@@ -111,13 +115,14 @@ def _on_begin(task: Any = None, **_: Any) -> None:
     said = about(options, {**vars(request), "task": task.name}, request.args or (), request.kwargs or {})
     said |= {"is_late": bool(task.acks_late), "window_ms": round(redelivery_window(task.app) * 1000)}
     said["worker"] = request.hostname
-    run = Run(settings_of(task.app), JobKey.of(owner, str(request.id)), said, watcher().wake, options)
+    watcher = watcher_of(current_settings())  # those of the task: they have been restored
+    run = Run(current_settings(), JobKey.of(owner, str(request.id)), said, watcher.wake, options)
     request.qrsocket_run = run
     try:
         begin(run)
     except SoftTimeLimitExceeded as error:  # Celery would swallow what comes out of here
         run.raised = error
-    watcher().watch(run)
+    watcher.watch(run)
 
 
 def _on_success(sender: Any = None, result: Any = None, **_: Any) -> None:
@@ -140,7 +145,7 @@ def _on_end(task: Any = None, state: str | None = None, retval: Any = None, **_:
     run = _run_of(task)
     if run is None:
         return
-    watcher().unwatch(run)
+    watcher_of(run.settings).unwatch(run)
     if run.is_over or state == states.RETRY:
         return  # another attempt was told of when it was queued
     if state == states.IGNORED:
@@ -188,7 +193,7 @@ def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **field
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
         said |= {**fields, "state": state}
-        watcher().outbox.say(settings_of(task.app), "ended", JobKey.of(owner, str(message["id"])), said)
+        watcher_of(settings_of(task.app)).outbox.say("ended", JobKey.of(owner, str(message["id"])), said)
 
 
 def _if_told(message: Mapping[str, Any]) -> Options | None:

@@ -120,9 +120,9 @@ class Run:
         """The piece was written. *total* is its number among all that the job has written."""
         self._written, self._piece, self.chunks = self._written + 1, "", total
 
-    def due_in(self, now: float) -> float:
+    def due_in(self, now: float, renew_interval: float) -> float:
         """Return in how many seconds something is to be said of it."""
-        renew_at = self._beat_at + self.settings.renew_interval
+        renew_at = self._beat_at + renew_interval
         has_news = self._is_dirty or self._unwritten or self._piece
         return (min(renew_at, self._told_at + INTERVAL) if has_news else renew_at) - now
 

@@ -22,7 +22,6 @@ MOST_UNSAID = 1_000
 
 
 class Word(NamedTuple):
-    settings: Settings
     event: str
     key: JobKey
     said: Mapping[str, Any]
@@ -32,11 +31,12 @@ class Word(NamedTuple):
 class Outbox:
     """The words that could not be said while Redis was away: those of one job in the order in which it came to them."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
         """
         Args:
             wake: Called when there is something in it, for `deliver`; must not block.
         """
+        self._settings = settings
         self._words: deque[Word] = deque()
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
@@ -45,9 +45,7 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._words)
 
-    def say(
-        self, settings: Settings, event: str, key: JobKey, said: Mapping[str, Any], heed: Heed | None = None
-    ) -> Advanced | None:
+    def say(self, event: str, key: JobKey, said: Mapping[str, Any], heed: Heed | None = None) -> Advanced | None:
         """
         Say a word, and return the answer; None if it is said later.
 
@@ -58,14 +56,14 @@ class Outbox:
             is_behind = any(word.key == key for word in self._words)
         if not is_behind:
             try:
-                return say(settings, event, key, said)
+                return say(self._settings, event, key, said)
             except Unavailable:
                 logger.warning("word of a job said later", extra={"job": key.id, "event": event})
         with self._lock:
             if len(self._words) == MOST_UNSAID:
                 logger.error("word of a job dropped: too many wait", extra={"job": key.id, "event": event})
                 return None
-            self._words.append(Word(settings, event, key, said, heed))
+            self._words.append(Word(event, key, said, heed))
         self._wake()
         return None
 
@@ -78,9 +76,9 @@ class Outbox:
         """
         with self._delivering:
             while self._words:
-                settings, event, key, said, heed = self._words[0]
+                event, key, said, heed = self._words[0]
                 try:
-                    advanced = say(settings, event, key, said, wait)
+                    advanced = say(self._settings, event, key, said, wait)
                     if heed is not None:
                         heed(advanced)
                 except RedisError:  # it does not take this one: the others need not wait for it

@@ -140,9 +140,9 @@ def _restore(task: Any = None, **_: Any) -> None:
     else:
         user, connection = None, None  # set all the same, or the user of the task before would stay
     # A task may block: eager on its caller's event loop, and on gevent beside a loop that runs in another greenlet.
-    request.qrsocket_token = begin(
-        Context(user, connection, may_block=True, task_run=_run_of(task), settings=given_to(task.app))
-    )
+    given = given_to(task.app) or (current().settings if request.is_eager else None)
+    context = Context(user, connection, may_block=True, task_run=_run_of(task), settings=given)
+    request.qrsocket_token = begin(context)
 
 
 def _run_of(task: Any) -> TaskRun:

@@ -12,6 +12,7 @@ from celery import Celery, Task
 from celery.local import Proxy
 
 from qrsocket.celery.run import in_utf8
+from qrsocket.context import current_settings
 from qrsocket.errors import MessageTooLarge, NotSerializable
 from qrsocket.internals.celery import applications, made_tasks, may_make_tasks
 from qrsocket.jobs.table import Omitted, State
@@ -64,18 +65,40 @@ _apps: WeakKeyDictionary[Celery, Settings | None] = WeakKeyDictionary()
 _of_tasks: WeakSet[Options] = WeakSet()
 
 
-def know(app: Celery, settings: Settings | None) -> None:
-    """Take the tasks of *app* for known, those too that are declared and not yet made; and the *settings* it has."""
-    _apps[app] = settings
+def remember(app: Celery, settings: Settings | None) -> None:
+    """
+    Take the tasks of *app* for known, those too that are declared and not yet made; and the *settings* it is given.
+
+    Raises:
+        ValueError: It was given others before.
+    """
+    before = given_to(app)
+    if settings is not None and before not in (None, settings):
+        raise ValueError(f"{app!r} has been installed with other settings")
+    _apps[_unwrapped(app)] = settings or before
 
 
 def given_to(app: Any) -> Settings | None:
     """Return the settings that *app* was given; None: it has the environment's."""
-    return _apps.get(app)
+    return _apps.get(_unwrapped(app))
 
 
 def settings_of(app: Any) -> Settings:
     return given_to(app) or get_settings()
+
+
+def settings_by_name(name: str) -> Settings:
+    """
+    Return the settings by which the task called *name* is told of, where it is queued: those of its application. Where
+    several have it, as Celery shares tasks, those of the code that runs.
+    """
+    given = list(dict.fromkeys(given_to(app) for app in tuple(_apps) if name in made_tasks(app)))
+    return (given[0] if len(given) == 1 else None) or current_settings()
+
+
+def _unwrapped(app: Any) -> Any:
+    """Return the application itself: a Proxy, as `celery.current_app` is one, has no weak references."""
+    return getattr(app, "_get_current_object", lambda: app)()
 
 
 def options_by_name(name: str) -> Options | None:

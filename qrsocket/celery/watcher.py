@@ -1,5 +1,6 @@
 """
-The thread that watches over the jobs of this process.
+The thread that watches over the jobs of this process; one for each of the settings that its applications have, so that
+a Redis which does not answer holds up its own jobs alone.
 
 It renews their leases, tells how far they are, learns which their owner wants to stop, and says what could not be said
 while Redis was away. So no job ever waits for Redis to tell its progress.
@@ -23,7 +24,7 @@ from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run as run_call
-from qrsocket.settings import Settings, get_settings
+from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
@@ -42,14 +43,15 @@ class Watcher:
         trouble: What keeps this process from Redis.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._runs: dict[str, Run] = {}
-        self.outbox = Outbox(self._start)
+        self.outbox = Outbox(settings, self._start)
         self._cancelled_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._reaped_at: dict[Settings, float] = {}
+        self._reaped_at = 0.0
         self.trouble = Trouble("jobs go on")
 
     def watch(self, run: Run) -> None:
@@ -74,7 +76,7 @@ class Watcher:
 
     def _watch(self) -> None:
         while True:
-            pause: float | None = get_settings().renew_interval
+            pause: float | None = self._settings.renew_interval
             try:
                 pause = self._look()
                 self.trouble.over("jobs")
@@ -89,23 +91,21 @@ class Watcher:
         """Say what is due. Returns in how many seconds to look again; None: when it is woken."""
         with self._lock:
             runs = [run for run in self._runs.values() if not run.is_muted]
-        now = time.monotonic()
+        now, interval = time.monotonic(), self._settings.renew_interval
         self.outbox.deliver()
-        due = [run for run in runs if run.is_told and run.due_in(now) <= 0]
+        due = [run for run in runs if run.is_told and run.due_in(now, interval) <= 0]
         self._beat(due, now)
         for run in due:
             write_piece(run)  # one, since the others want to be told, too
         if not runs:
             return None
-        for settings in {run.settings for run in runs}:
-            self._reap(settings, now)
-        told = (run.due_in(time.monotonic()) for run in runs if run.is_told)
-        return max(0.0, min(told, default=min(run.settings.renew_interval for run in runs)))
+        self._reap(now, interval)
+        return max(0.0, min((run.due_in(time.monotonic(), interval) for run in runs if run.is_told), default=interval))
 
     def _beat(self, runs: Sequence[Run], now: float) -> None:
         by_shard: dict[Jobs, list[Run]] = {}
         for run in runs:
-            by_shard.setdefault(jobs_of(run.settings, run.key), []).append(run)
+            by_shard.setdefault(jobs_of(self._settings, run.key), []).append(run)
         for jobs, those in by_shard.items():
             call = jobs.beat([run.beat(now) for run in those])
             answers = run_call(clients.blocking(jobs.settings), call, timeout=jobs.settings.redis_timeout)
@@ -118,32 +118,36 @@ class Watcher:
                 run.is_muted = True
             case Answer.UNKNOWN:  # Redis forgot it
                 known = {**run.progress, "fence": run.fence, "chunks": run.chunks or None}
-                run.heed(say(run.settings, "started", run.key, {**run.about, **known}))
+                run.heed(say(self._settings, "started", run.key, {**run.about, **known}))
             case Answer.CANCEL if not run.is_cancelled:
                 run.is_cancelled, self._cancelled_at[run.token] = True, now
             case Answer.CANCEL if now - self._cancelled_at.get(run.token, now) >= PATIENCE:
                 stop(run)
 
-    def _reap(self, settings: Settings, now: float) -> None:
+    def _reap(self, now: float, interval: float) -> None:
         """Look after the jobs of processes that were killed, as web nodes do."""
-        if now - self._reaped_at.get(settings, 0.0) < settings.renew_interval:
+        if now - self._reaped_at < interval:
             return
-        self._reaped_at[settings] = now
+        self._reaped_at, settings = now, self._settings
         for keys in Keyspace.of(settings).shards:
             while run_call(clients.blocking(settings), Jobs(keys, settings).reap(), timeout=settings.redis_timeout):
                 pass
 
 
-_watcher = Watcher()
+_watchers: dict[Settings, Watcher] = {}
+_lock = threading.Lock()
 
 
-def watcher() -> Watcher:
-    return _watcher
+def watcher_of(settings: Settings) -> Watcher:
+    with _lock:
+        if settings not in _watchers:
+            _watchers[settings] = Watcher(settings)
+        return _watchers[settings]
 
 
 def begin(run: Run) -> None:
     """Say that *run* begins. If its job is over already, nobody is told of this run."""
-    advanced = _watcher.outbox.say(run.settings, "started", run.key, run.about, run.heed)
+    advanced = watcher_of(run.settings).outbox.say("started", run.key, run.about, run.heed)
     if advanced is not None:
         run.heed(advanced)
 
@@ -157,18 +161,19 @@ def end(run: Run, state: State, **fields: Any) -> None:
         while write_piece(run):
             pass
     said = {**run.about, **run.progress, **fields, "state": state}
-    _watcher.outbox.say(run.settings, "ended", run.key, said)
+    watcher_of(run.settings).outbox.say("ended", run.key, said)
 
 
 def say_the_rest() -> None:
     """Say what is not said yet, before this process ends; not for long."""
-    with suppress(Unavailable):
-        _watcher.outbox.deliver(wait=LAST_WAIT)
+    for watcher in tuple(_watchers.values()):
+        with suppress(Unavailable):
+            watcher.outbox.deliver(wait=LAST_WAIT)
 
 
 def _after_fork() -> None:
-    global _watcher  # its thread does not exist in the child
-    _watcher = Watcher()
+    global _watchers, _lock  # their threads do not exist in the child, and the lock may be held for ever
+    _watchers, _lock = {}, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

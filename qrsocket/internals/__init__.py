@@ -5,12 +5,10 @@ Each looks, when it is imported, whether the library still is as it was. Otherwi
 what is missing; who imports it does without, and says what is lost, or lets it pass.
 """
 
+from dis import get_instructions
 from importlib.metadata import version
 from inspect import unwrap
-from types import SimpleNamespace
 from typing import NoReturn
-
-NO_CODE = SimpleNamespace(co_names=())
 
 
 def require(distribution: str, thing: object, *names: str) -> None:
@@ -22,7 +20,9 @@ def require(distribution: str, thing: object, *names: str) -> None:
     """
     known = set(dir(thing))
     for base in getattr(thing, "__mro__", ()):
-        known.update(getattr(unwrap(vars(base).get("__init__", require)), "__code__", NO_CODE).co_names)
+        code = getattr(unwrap(vars(base).get("__init__", ...)), "__code__", None)
+        if code is not None:
+            known.update(each.argval for each in get_instructions(code) if each.opname == "STORE_ATTR")
     for name in names:
         if name not in known:
             refuse(distribution, f"{getattr(thing, '__name__', type(thing).__name__)} has no {name}")

@@ -11,8 +11,8 @@ from qrsocket.internals import refuse, require
 try:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 except ModuleNotFoundError as error:
-    if error.name == "uvicorn":
-        raise
+    if not str(error.name).startswith("uvicorn.protocols"):
+        raise  # it is not installed, or websockets is not
     refuse("uvicorn", "its WebSocket protocol without I/O, of 0.52 or newer, is missing")
 
 __all__ = ["WebSocketsSansIOProtocol", "runner"]

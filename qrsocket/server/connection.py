@@ -182,22 +182,23 @@ class Connection(Outgoing):
         """Write what waits and the close frame. A client that does not read is cut off, so that nothing is held."""
         code, reason = self.closing or (CloseCode.NORMAL, "")
         is_slow = code == CloseCode.SLOW_CONSUMER
-        if self._protocol is None:
-            patience = SERVERS_CLOSE_TIMEOUT if is_slow else CLOSE_TIMEOUT  # nothing else ends it than its server
-        else:
-            patience = 0 if is_slow else CLOSE_TIMEOUT
+        # Where we cannot cut it off, nothing ends it but its server.
+        for_slow = SERVERS_CLOSE_TIMEOUT if self._protocol is None else 0
         if is_slow and self._asgi_writer is not None:
             self._asgi_writer.cancel()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(for_slow if is_slow else CLOSE_TIMEOUT):
                 if not is_slow:
                     await self.drained()
                 await self.websocket.close(code, reason)
         except TimeoutError:
             if self._protocol is not None:
                 self._protocol.cut(code, reason)
-        except (WebSocketDisconnect, RuntimeError, AttributeError):
-            pass  # the client closed first; in the middle of a handshake, AttributeError is an older uvicorn's
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # the client closed first
+        except AttributeError:
+            if self._protocol is not None:  # otherwise an older uvicorn's: the client left in the midst of a handshake
+                raise
         finally:
             self.gone()  # nothing follows a close frame
             self._hear_nobody()  # who is told is who holds it: such a circle would wait for the garbage collection

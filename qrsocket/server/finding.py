@@ -22,14 +22,15 @@ HTTP_MODULE, WS_MODULE = "qrsocket.server.http_protocol", "qrsocket.server.proto
 CLASSES = f"--http {HTTP_MODULE}:HttpProtocol --ws {WS_MODULE}:WebSocketProtocol"
 NO_TRANSPORT = "this server lends no transport: each message costs several times as much, and limits are the server's"
 
+uvicorn: Any = None
+ours: Any = None
+WHY = ""
 try:
-    from qrsocket.internals import uvicorn
-    from qrsocket.server import protocol as ours
+    uvicorn = import_module("qrsocket.internals.uvicorn")
 except ImportError as error:
-    uvicorn = ours = None  # type: ignore[assignment]
     WHY = str(error)
 else:
-    WHY = ""
+    ours = import_module(WS_MODULE)
 
 
 def protocol_of(websocket: WebSocket) -> "WebSocketProtocol | None":
@@ -40,7 +41,7 @@ def protocol_of(websocket: WebSocket) -> "WebSocketProtocol | None":
     if ours is None:
         return None
     lent: dict[str, Any] = websocket.scope.get("extensions", {}).get(ours.EXTENSION, {})
-    owner = lent.get("protocol") or _owner_of(websocket)
+    owner: Any = lent.get("protocol") or _owner_of(websocket)
     if type(owner) is uvicorn.WebSocketsSansIOProtocol:
         owner.__class__ = ours.WebSocketProtocol
     return owner if isinstance(owner, ours.WebSocketProtocol) else None

@@ -27,7 +27,7 @@ class WithContext:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         claimed = _claimed(scope) if scope["type"] == "http" else None
-        if claimed is None and self._settings is None:
+        if scope["type"] == "lifespan" or (claimed is None and current().settings == self._settings):
             await self.app(scope, receive, send)
             return
         with running_for(replace(current(), claimed=claimed, settings=self._settings)):

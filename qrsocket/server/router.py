@@ -60,8 +60,9 @@ class SocketRouter(APIRouter):
         """
         Args:
             settings: Instead of the environment's: for the node, and for all that is sent by `socket` from handlers,
-                hooks and endpoints of the application. What comes before the application is asked, such as a request's
-                head, has the limits of the environment.
+                hooks and endpoints of the application. What comes before the application is asked, a request's head
+                and the number of connections, has the limits of the environment, too. Code of a lifespan passes them
+                to a `Socket` of its own.
             dependencies: Of the WebSocket and the HTTP routes, as those of any router, but not of `/ready` and
                 `/client.js`.
         """

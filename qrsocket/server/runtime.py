@@ -258,7 +258,7 @@ async def node_of(app: Any, handlers: Handlers, given: Settings | None) -> Async
     if app in _of_app:
         if _of_app[app].given != given:
             raise RuntimeError(
-                "the socket routers of an application share one node: give all of them the same settings"
+                "the socket routers of an application share one node: give the same settings to all of them, or to none"
             )
         _of_app[app].hooks.add(handlers.on_online, handlers.on_offline)
         yield

@@ -8,11 +8,20 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from fastapi import FastAPI
+from pydantic import SecretStr
 
-from qrsocket import Settings, Socket, User, authenticated, socket
+from qrsocket import Settings, Socket, Unavailable, User, authenticated, clients, socket
 from qrsocket.celery import install, job, notify_user
+from qrsocket.celery.run import Run
+from qrsocket.celery.saying import say
+from qrsocket.celery.watched import settings_of
+from qrsocket.celery.watcher import begin, watcher_of
 from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.jobs.table import JobKey, Jobs
+from qrsocket.keys import Keyspace
+from qrsocket.roundtrip import arun
 from qrsocket.server import SocketRouter
+from qrsocket.streams import of_user
 from qrsocket.sync import Socket as BlockingSocket
 from qrsocket.sync import socket as blocking
 from tests.app.conftest import Serve
@@ -89,7 +98,7 @@ async def test_routers_of_one_application_agree(serve: Serve, other: Settings) -
     with pytest.raises(RuntimeError) as refused:
         await serve(SocketRouter("/a", settings=other), SocketRouter("/b"))
 
-    assert "give all of them the same settings" in str(refused.value.__cause__)
+    assert "give the same settings to all of them" in str(refused.value.__cause__)
 
 
 # Celery gives each application the tasks of all others, those of other tests, too.
@@ -127,3 +136,45 @@ async def test_a_celery_application_with_settings(serve: Serve, open_speaker: Op
     assert 2 == ended["job"]["done"]
     heard = [text for text in ("to", "be") if any(line.endswith(f"\\n{text}'") for line in alice.client.transcript)]
     assert ["to", "be"] == heard, "\n".join(alice.client.transcript)
+
+
+async def test_a_redis_that_is_away_holds_up_its_own_jobs(redis_server: EmbeddedRedis, other: Settings) -> None:
+    """
+    In a process with two Celery applications, what cannot be told of one's jobs since its Redis is away waits for that
+    alone: the other's jobs are told of, and keep their leases.
+    """
+    nowhere = Settings(redis_url=SecretStr("redis://127.0.0.1:1/0"), redis_timeout=0.1)
+    key = JobKey.of(of_user("alice"), "j1")
+    about = {"id": "j1", "task": "t", "turn": 0, "attempt": 1}
+    with pytest.raises(Unavailable):
+        say(nowhere, "queued", key, about)
+
+    await asyncio.to_thread(watcher_of(nowhere).outbox.say, "queued", key, about)
+    run = Run(other, key, about, watcher_of(other).wake)
+    await asyncio.to_thread(begin, run)
+    watcher_of(other).watch(run)
+    run.advance(1, 2, None)
+    jobs = Jobs(Keyspace.of(other).of_stream(key.owner), other)
+
+    async def progress() -> Any:
+        (listed,) = await arun(clients.awaiting(other), jobs.listed(key.owner), timeout=PATIENCE)
+        return listed.get("done")
+
+    async with asyncio.timeout(PATIENCE):
+        while await progress() != 1:
+            await asyncio.sleep(5 * MS)
+    watcher_of(other).unwatch(run)
+    assert 1 == len(watcher_of(nowhere).outbox)
+
+
+def test_settings_of_a_celery_application_stay(other: Settings) -> None:
+    """
+    What an application was given once it keeps when it is installed again without; others are refused.
+    """
+    app = Celery("jobs", set_as_current=False)
+    install(app, settings=other)
+    install(app)
+
+    assert other == settings_of(app)
+    with pytest.raises(ValueError, match="installed with other settings"):
+        install(app, settings=Settings(application="third"))

@@ -89,10 +89,10 @@ def test_progress_is_told_ten_times_a_second() -> None:
     run = a_run()
     run.advance(1, 2, None)
     now = 1000.0
-    assert run.due_in(now) <= 0
+    assert run.due_in(now, 1.0) <= 0
 
     beat = run.beat(now)
     run.advance(2, 2, None)
 
     assert {"done": 1, "total": 2, "message": None} == beat.progress
-    assert INTERVAL == pytest.approx(run.due_in(now))
+    assert INTERVAL == pytest.approx(run.due_in(now, 1.0))
