@@ -130,8 +130,10 @@ async def test_what_was_forged(
     await socket.to(["alice", "bob"]).send("to you")
     await socket.topic("room").send("to the room")
 
-    assert ["pay 10", "to you", "to the room"] == [str(await alice.receive_text()) for _ in range(3)]
-    assert ["to you", "to the room"] == [str(await bob.receive_text()) for _ in range(2)]
+    # Where a forged number made the node read streams again, their order among each other is nobody's promise.
+    assert "pay 10" == await alice.receive_text()
+    for client in (alice, bob):
+        assert ["to the room", "to you"] == sorted([str(await client.receive_text()) for _ in range(2)])
     assert "pay" not in caplog.text
 
 
