@@ -35,7 +35,7 @@ faults: $(VENV)/ready ## break everything on purpose for a minute, and judge wha
 	$(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION)
 
 mutations: $(VENV)/ready ## switch off what keeps the promises, one at a time: each run must notice
-	@for name in resync reaper amnesty settle-window run-id message-id topics-compared topic-tops topic-positions \
+	@for name in resync reaper amnesty quiet-window run-id message-id topics-compared topic-tops topic-positions \
 	  topic-gaps leaving members-reread members-left others failures jobs-reread; do \
 	  echo "== $$name"; $(BIN)/python -m tests.faults --seed $(SEED) --seconds $(DURATION) --mutation $$name || exit 1; \
 	done

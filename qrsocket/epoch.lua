@@ -12,8 +12,8 @@ if KEYS[2] or not epoch then
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     epoch = now .. '-' .. string.sub(run_id, 1, 8)
     -- Until then nobody is said to have come or gone: nodes first say again who is connected.
-    local settle_until = known and now + (lease_ms or 0) / 2 or 0
-    redis.call('HSET', KEYS[1] .. 'server', 'run_id', run_id, 'epoch', epoch, 'settle_until', settle_until)
+    local quiet_until = known and now + (lease_ms or 0) / 2 or 0
+    redis.call('HSET', KEYS[1] .. 'server', 'run_id', run_id, 'epoch', epoch, 'quiet_until', quiet_until)
   end
 end
 local since = tonumber(string.match(epoch, '^%d+')) -- when it began (Unix ms)

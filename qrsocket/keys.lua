@@ -5,7 +5,7 @@ local function streams(node) return base .. 'node:' .. node .. ':streams' end
 local function claims(node) return base .. 'node:' .. node .. ':claims' end
 local function route(stream) return base .. 'route:' .. stream end
 local function state(stream) return base .. 'state:' .. stream end
-local function edges(stream) return base .. 'edges:' .. stream end
+local function transitions(stream) return base .. 'transitions:' .. stream end
 local function claim(stream) return base .. 'claim:' .. stream end
 local function position(stream) return base .. 'position:' .. stream end
 local function history(stream) return base .. 'history:' .. stream end

@@ -55,7 +55,7 @@ class Keys:
 
     @property
     def server(self) -> str:
-        """Hash: run_id, epoch, settle_until, lease_ms, beat. Which process of Redis was last seen, and when."""
+        """Hash: run_id, epoch, quiet_until, lease_ms, beat. Which process of Redis was last seen, and when."""
         return f"{self.base}server"
 
     def streams(self, node: str) -> str:
@@ -63,7 +63,7 @@ class Keys:
         return f"{self.base}node:{node}:streams"
 
     def claims(self, node: str) -> str:
-        """Set: streams whose edge *node* is to tell."""
+        """Set: streams whose transition *node* is to tell."""
         return f"{self.base}node:{node}:claims"
 
     def route(self, stream: Stream) -> str:
@@ -74,9 +74,9 @@ class Keys:
         """Hash: seq, online, told_seq, told. The last change that was decided, and the last that was told to hooks."""
         return f"{self.base}state:{stream}"
 
-    def edges(self, stream: Stream) -> str:
-        """List: `<seq>|online` or `<seq>|offline`. The mailbox of edges to tell; its head is being told."""
-        return f"{self.base}edges:{stream}"
+    def transitions(self, stream: Stream) -> str:
+        """List: `<seq>|online` or `<seq>|offline`. The mailbox of transitions to tell; its head is being told."""
+        return f"{self.base}transitions:{stream}"
 
     def claim(self, stream: Stream) -> str:
         """Hash: node, seq, attempt. Who tells the head of the mailbox."""

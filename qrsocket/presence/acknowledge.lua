@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- An edge was told: its claim ends, and the next in the mailbox is claimed for the same node.
--- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the edge    ARGV[4]  'online' or 'offline'
+-- A transition was told: its claim ends, and the next in the mailbox is claimed for the same node.
+-- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the transition    ARGV[4]  'online' or 'offline'
 -- ARGV[5]  offline grace in ms
--- Returns {'OK', edge or nothing}; {'STALE'} if the claim was not this node's any more.
+-- Returns {'OK', transition or nothing}; {'STALE'} if the claim was not this node's any more.
 --include presence/transition
 local node, stream = ARGV[1], ARGV[2]
 local holder, seq = unpack(redis.call('HMGET', claim(stream), 'node', 'seq'))
 if holder ~= node or seq ~= ARGV[3] then return {'STALE'} end
-redis.call('LPOP', edges(stream))
+redis.call('LPOP', transitions(stream))
 drop_claim(stream)
 set_told(stream, tonumber(seq), ARGV[4])
 if not redis.call('ZSCORE', nodes, node) then
@@ -15,4 +15,4 @@ if not redis.call('ZSCORE', nodes, node) then
   if not claim_head(stream, node, 0) then redis.call('ZADD', grace, 'NX', clock(), stream) end
   return {'OK'}
 end
-return {'OK', claim_head(stream, node, 1) or settle(stream, tonumber(ARGV[5]), node)}
+return {'OK', claim_head(stream, node, 1) or detect(stream, tonumber(ARGV[5]), node)}

@@ -3,11 +3,11 @@
 -- absolute, so that doing it twice changes nothing.
 -- ARGV[1]  node    ARGV[2]  offline grace in ms    ARGV[3]  number of streams
 -- ARGV[4...]  for each stream: its name; the count; the most on all nodes together, or 0 for any number; '' or what the
---   node knows of a user's last edge and of the last one that was told: '<seq> <online or offline> <seq> <…>'; '' or, if
+--   node knows of a user's last transition and of the last one that was told: '<seq> <online or offline> <seq> <…>'; '' or, if
 --   a user comes, when the proof of that was issued (Unix ms)
 -- and then, for each client that comes back, a stream, epoch and offset
 -- Returns {'OK', epoch, answers, pages of what was missed}; {'FENCED'} if the node was given up: its routes are gone or
--- going. An answer is {newest offset, newest offset of its jobs, edge or false, seq, online, told_seq, told, when the user
+-- going. An answer is {newest offset, newest offset of its jobs, transition or false, seq, online, told_seq, told, when the user
 -- was revoked or 0}. It is {} if there are too many, and {'REVOKED', when} if the proof is from before: then nothing has
 -- changed for that stream.
 --include presence/transition
@@ -39,16 +39,16 @@ local function attach(stream, count_here, most, known, issued)
     redis.call('HDEL', route(stream), node)
     redis.call('SREM', streams(node), stream)
   end
-  local edge = known ~= '' and restore_known(stream, known) or nil
+  local transition = known ~= '' and restore_known(stream, known) or nil
   local top, jobs_top = '0', '0'
   if count_here > 0 and not member_in(stream) then
     top = digits(top_of(stream))
     if is_user(stream) or is_connection(stream) then jobs_top = digits(top_of(jobs_of(stream))) end
   end
-  edge = settle(stream, grace_ms, node) or edge or false
+  transition = detect(stream, grace_ms, node) or transition or false
   if not is_user(stream) then return {top, jobs_top} end
   local last = redis.call('HMGET', state(stream), 'seq', 'online', 'told_seq', 'told')
-  return {top, jobs_top, edge, last[1] or '0', last[2] or '0', last[3] or '0', last[4] or '0', revoked_at}
+  return {top, jobs_top, transition, last[1] or '0', last[2] or '0', last[3] or '0', last[4] or '0', revoked_at}
 end
 
 local answers, pages, room = {}, {}, PAGE_BYTES

@@ -7,6 +7,6 @@
 redis.call('ZADD', nodes, digits(clock() + ARGV[2]), ARGV[1])
 redis.call('HSET', server, 'lease_ms', ARGV[2])
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then -- Redis came back empty: others are on their way, too
-  redis.call('HSET', server, 'settle_until', digits(since + ARGV[2] / 2))
+  redis.call('HSET', server, 'quiet_until', digits(since + ARGV[2] / 2))
 end
 return epoch

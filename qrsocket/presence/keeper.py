@@ -14,7 +14,7 @@ from qrsocket.presence import table
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.registry import Fenced, Registration, Registry
-from qrsocket.presence.table import Edge, Renewed
+from qrsocket.presence.table import Renewed, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
@@ -40,7 +40,7 @@ class Keeper:
         count: Callable[[Stream], int],
         proof: Callable[[Stream], float | None],
         on_revoked: Callable[[Stream, float], Collection[Stream]],
-        on_edge: Callable[[Edge], None],
+        on_transition: Callable[[Transition], None],
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
     ) -> None:
@@ -52,12 +52,12 @@ class Keeper:
                 time, 0 if that is not known); None if all have.
             on_revoked: Gets a stream that was refused since that proof was from before a revocation, and when that was;
                 ends those subscriptions, and returns the streams that there are fewer of.
-            on_edge: Gets each transition of a user that this node is to tell; must not block.
+            on_transition: Gets each transition of a user that this node is to tell; must not block.
             on_top: Gets the position of the newest message of a stream of this node, and when its user was revoked (0
                 if never); must not block.
         """
         self.node, self.is_stopping = "", False
-        self.mailbox = Mailbox(on_edge, grace=settings.offline_grace, lease=settings.lease)
+        self.mailbox = Mailbox(on_transition, grace=settings.offline_grace, lease=settings.lease)
         self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
         self._here, self._count = here, count
         self._registry = Registry(settings, count, proof, on_revoked, self.mailbox, on_top, trouble)
@@ -115,18 +115,18 @@ class Keeper:
         """
         return await self._registry.register(streams, since or {})
 
-    async def acknowledge(self, edge: Edge) -> None:
-        """Tell Redis that *edge* was told, as soon as it can be reached, and take the next of that user."""
-        keys = self._keyspace.of_stream(edge.stream)
-        while self.mailbox.held.get(edge.stream) is edge:
+    async def acknowledge(self, transition: Transition) -> None:
+        """Tell Redis that *transition* was told, as soon as it can be reached, and take the next of that user."""
+        keys = self._keyspace.of_stream(transition.stream)
+        while self.mailbox.held.get(transition.stream) is transition:
             await self._joined.wait()
             try:
-                call = table.acknowledge(keys, self.node, edge, grace=self._settings.offline_grace)
+                call = table.acknowledge(keys, self.node, transition, grace=self._settings.offline_grace)
                 following = await self._call(call)
             except Unavailable:
                 await asyncio.sleep(self._settings.renew_interval)  # `_keep` meets it, too
             else:
-                self.mailbox.end(edge)
+                self.mailbox.end(transition)
                 if following is not None:
                     self.mailbox.take(following)
 
@@ -156,7 +156,7 @@ class Keeper:
 
     async def _join_as(self, node: str) -> bool:
         """
-        Join all shards, and go on with the edges that this node has to tell: before it acknowledges any.
+        Join all shards, and go on with the transitions that this node has to tell: before it acknowledges any.
 
         Returns:
             Whether Redis was restarted since this node joined under another name.
@@ -165,17 +165,21 @@ class Keeper:
         for keys in self._keyspace.shards:
             before = self._epochs.get(keys, "")
             epoch = await self._call(table.join(keys, node, lease=self._settings.lease, epoch=before))
-            for edge in self._held(keys):
-                call = table.reclaim(keys, node, edge, former=self.node, epoch=before)
+            for transition in self._held(keys):
+                call = table.reclaim(keys, node, transition, former=self.node, epoch=before)
                 if not await self._call(call):
-                    self.mailbox.drop(edge)
+                    self.mailbox.drop(transition)
             epochs[keys] = epoch
         redis_forgot = any(self._epochs.get(keys, epoch) != epoch for keys, epoch in epochs.items())
         self._epochs = epochs  # once all have answered: until then, each attempt is the first
         return redis_forgot
 
-    def _held(self, keys: Keys) -> list[Edge]:
-        return [edge for edge in self.mailbox.held.values() if self._keyspace.of_stream(edge.stream) is keys]
+    def _held(self, keys: Keys) -> list[Transition]:
+        return [
+            transition
+            for transition in self.mailbox.held.values()
+            if self._keyspace.of_stream(transition.stream) is keys
+        ]
 
     async def _keep(self) -> None:
         """Renew the lease, reap the dead, and tell what Redis may not know, until fenced."""
@@ -209,8 +213,8 @@ class Keeper:
             return False
         if renewed.claims > len(self._held(keys)):
             # An answer was lost that handed them over.
-            for edge in await self._call(table.claims(keys, self.node)):
-                self.mailbox.take(edge)
+            for transition in await self._call(table.claims(keys, self.node)):
+                self.mailbox.take(transition)
         return self._is_as_expected(keys, renewed)
 
     def _is_as_expected(self, keys: Keys, renewed: Renewed) -> bool:
@@ -239,8 +243,8 @@ class Keeper:
         more = not self.is_stopping
         while more:
             reaped = await self._call(table.reap(keys, self.node, grace=self._settings.offline_grace))
-            for edge in reaped.edges:
-                self.mailbox.take(edge)
+            for transition in reaped.transitions:
+                self.mailbox.take(transition)
             more = reaped.more
 
     async def _call(self, call: Call[T]) -> T:

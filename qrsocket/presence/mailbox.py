@@ -1,10 +1,10 @@
-"""The edges that a node is to tell: each held from when Redis hands it over until Redis knows that it was told."""
+"""The transitions that a node is to tell: each held from when Redis hands it over until Redis knows it was told."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qrsocket.presence.table import UNKNOWN, Edge, Known
+from qrsocket.presence.table import UNKNOWN, Known, Transition
 from qrsocket.streams import Stream
 
 # Seconds. No answer of Redis comes so late, and a dump of it that is older is worth nothing here.
@@ -14,7 +14,7 @@ REMEMBERED = 60.0
 @dataclass(slots=True)
 class Memory:
     """
-    What this node knows of a user's edges.
+    What this node knows of a user's transitions.
 
     Attributes:
         seq, online: Number and kind of the last one that was decided.
@@ -33,57 +33,59 @@ class Memory:
 class Mailbox:
     """
     Attributes:
-        held: Edges to tell, and those that are being told.
+        held: Transitions to tell, and those that are being told.
     """
 
-    def __init__(self, on_edge: Callable[[Edge], None], *, grace: float, lease: float) -> None:
+    def __init__(self, on_transition: Callable[[Transition], None], *, grace: float, lease: float) -> None:
         """
         Args:
-            on_edge: Gets each edge, to `begin` and `end` it; one that was told may come once more, and does not begin.
-                Must not block.
+            on_transition: Gets each transition, to `begin` and `end` it; one that was told may come once more, and does
+                not begin. Must not block.
             grace, lease: Seconds, as in the settings.
         """
-        self.held: dict[Stream, Edge] = {}
-        self._begun: set[Edge] = set()
-        self._on_edge = on_edge
+        self.held: dict[Stream, Transition] = {}
+        self._begun: set[Transition] = set()
+        self._on_transition = on_transition
         self._remembered, self._undecided = REMEMBERED + grace, grace + lease
         self._memories: dict[Stream, Memory] = {}  # what was touched last is last
 
-    def take(self, edge: Edge) -> None:
-        """Have *edge* told, unless it is already: one answer of Redis may be repeated by another."""
-        held = self.held.get(edge.stream)
-        if held is not None and edge.seq <= held.seq:
+    def take(self, transition: Transition) -> None:
+        """Have *transition* told, unless it is already: one answer of Redis may be repeated by another."""
+        held = self.held.get(transition.stream)
+        if held is not None and transition.seq <= held.seq:
             return
-        self.learn(edge.stream, Known(edge.seq, edge.online))
-        self.held[edge.stream] = edge
-        self._on_edge(edge)
+        self.learn(transition.stream, Known(transition.seq, transition.online))
+        self.held[transition.stream] = transition
+        self._on_transition(transition)
 
-    def begin(self, edge: Edge) -> bool:
+    def begin(self, transition: Transition) -> bool:
         """
-        Return whether *edge* is to be told now. Not if another node has it by now, or if it was told, and only Redis
-        was not reached to hear it.
+        Return whether *transition* is to be told now. Not if another node has it by now, or if it was told, and only
+        Redis was not reached to hear it.
         """
-        is_wanted = self.held.get(edge.stream) is edge and edge.seq > self._memories[edge.stream].told
+        is_wanted = (
+            self.held.get(transition.stream) is transition and transition.seq > self._memories[transition.stream].told
+        )
         if is_wanted:
-            self._begun.add(edge)
+            self._begun.add(transition)
         return is_wanted
 
-    def told(self, edge: Edge) -> None:
-        self.learn(edge.stream, Known(edge.seq, edge.online, edge.seq, edge.online))
+    def told(self, transition: Transition) -> None:
+        self.learn(transition.stream, Known(transition.seq, transition.online, transition.seq, transition.online))
 
-    def end(self, edge: Edge) -> None:
-        """Redis knows that *edge* was told, or has given it to another node."""
-        self._begun.discard(edge)
-        if self.held.get(edge.stream) is edge:
-            del self.held[edge.stream]
+    def end(self, transition: Transition) -> None:
+        """Redis knows that *transition* was told, or has given it to another node."""
+        self._begun.discard(transition)
+        if self.held.get(transition.stream) is transition:
+            del self.held[transition.stream]
 
-    def drop(self, edge: Edge) -> None:
-        """*edge* is another node's now. If it is being told here already, that goes on."""
-        if edge not in self._begun:
-            self.end(edge)
+    def drop(self, transition: Transition) -> None:
+        """*transition* is another node's now. If it is being told here already, that goes on."""
+        if transition not in self._begun:
+            self.end(transition)
 
     def learn(self, stream: Stream, known: Known) -> None:
-        """Remember what is known of the edges of *stream*: from Redis, it is what any node has said."""
+        """Remember what is known of the transitions of *stream*: from Redis, it is what any node has said."""
         memory = self._touch(stream)
         if known.seq > memory.seq:
             memory.seq, memory.online = known.seq, known.online

@@ -2,7 +2,7 @@
 -- Empty a dead node, take over what it had to tell, and tell who has been gone for longer than the grace. Small steps:
 -- a call holds up everyone.
 -- ARGV[1]  the node that reaps    ARGV[2]  offline grace in ms    ARGV[3]  most streams of each kind in this call
--- Returns {more, edge...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended, or
+-- Returns {more, transition...}: more is 1 if another call has work to do. Nothing if the reaper's own lease has ended, or
 -- if no node has renewed for so long that the next renewal will lengthen all leases.
 --include presence/transition
 local me, grace_ms, batch = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -25,7 +25,7 @@ if dead then
   end
   for _, stream in ipairs(redis.call('SPOP', streams(dead), batch)) do
     redis.call('HDEL', route(stream), dead)
-    reply[#reply + 1] = settle(stream, grace_ms, me)
+    reply[#reply + 1] = detect(stream, grace_ms, me)
   end
   if redis.call('EXISTS', streams(dead), claims(dead)) == 0 then
     redis.call('ZREM', reaping, dead)
@@ -37,7 +37,7 @@ end
 local due = redis.call('ZRANGEBYSCORE', grace, '-inf', now, 'LIMIT', 0, batch)
 for _, stream in ipairs(due) do
   redis.call('ZREM', grace, stream)
-  reply[#reply + 1] = settle(stream, 0, me)
+  reply[#reply + 1] = detect(stream, 0, me)
 end
 if #due == batch then reply[1] = 1 end
 tell_members()

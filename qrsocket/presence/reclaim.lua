@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A node that came back under a new name goes on telling what it had claimed under the old one.
--- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the edge    ARGV[4]  'online' or 'offline'
--- ARGV[5]  attempt    ARGV[6]  the node's old name    ARGV[7]  epoch in which the edge was claimed
+-- ARGV[1]  node    ARGV[2]  stream    ARGV[3]  number of the transition    ARGV[4]  'online' or 'offline'
+-- ARGV[5]  attempt    ARGV[6]  the node's old name    ARGV[7]  epoch in which the transition was claimed
 -- Returns 1, or 0 if it is another node's by now, or told.
 --include presence/transition
 local node, stream, seq, kind = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -10,12 +10,12 @@ local holder, claimed, claimed_in = unpack(redis.call('HMGET', claim(stream), 'n
 if holder == node and claimed == ARGV[3] then return 1 end
 if not (holder == ARGV[6] and claimed == ARGV[3]) then
   local newest = tonumber(claimed or 0)
-  -- What an old dump says of this very edge is as old as the dump.
+  -- What an old dump says of this very transition is as old as the dump.
   if ARGV[7] == epoch or newest > seq or (newest == seq and claimed_in == epoch) then return 0 end
-  -- Redis forgot the claim, and perhaps the edge.
+  -- Redis forgot the claim, and perhaps the transition.
   if seq_of(stream) < seq then set_state(stream, seq, kind) end
   drop_up_to(stream, seq)
-  redis.call('LPUSH', edges(stream), ARGV[3] .. '|' .. kind)
+  redis.call('LPUSH', transitions(stream), ARGV[3] .. '|' .. kind)
 end
 drop_claim(stream)
 claim_head(stream, node, ARGV[5])

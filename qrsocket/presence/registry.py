@@ -230,7 +230,7 @@ class Registry:
     def _learn(self, count: Count, attached: Attached) -> None:
         if attached.known.seq:
             self._mailbox.learn(count.stream, attached.known)
-        if attached.edge:
-            self._mailbox.take(attached.edge)
+        if attached.transition:
+            self._mailbox.take(attached.transition)
         if count.here:
             self._on_top(count.stream, attached.top, attached.revoked_at)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renew a node's lease, and show it on its own channel that Redis still reaches it.
 -- ARGV[1]  node    ARGV[2]  lease in ms    ARGV[3]  offline grace in ms
--- Returns {epoch, claims, members}: how many edges it has claimed and streams it has connections of; nothing if the
+-- Returns {epoch, claims, members}: how many transitions it has claimed and streams it has connections of; nothing if the
 -- node was given up: it must come back under a new name, never be resurrected, since others may have told already that
 -- its users are gone.
 --include keys

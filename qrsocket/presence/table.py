@@ -17,12 +17,12 @@ REAP_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class Transition:
     """
     A user came online or went offline, in the whole cluster. The node that gets it is to tell it.
 
     Attributes:
-        seq: Grows by one with each edge of the user.
+        seq: Grows by one with each transition of the user.
         attempt: 2 and more if it was another node's to tell, which was killed or cut off before it said it was done.
     """
 
@@ -33,7 +33,7 @@ class Edge:
 
     @property
     def id(self) -> str:
-        """The same in each attempt, and of no other edge."""
+        """The same in each attempt, and of no other transition."""
         return f"{user_of(self.stream)}:{self.seq}"
 
     @property
@@ -43,7 +43,7 @@ class Edge:
 
 class Known(NamedTuple):
     """
-    What a node knows of a user's edges, in case Redis forgets it.
+    What a node knows of a user's transitions, in case Redis forgets it.
 
     Attributes:
         seq, online: Number and kind of the last one; 0 if none is known.
@@ -66,7 +66,7 @@ class Count(NamedTuple):
     Attributes:
         here: That number.
         most: On all nodes together; 0 for any number. A count that falls is never refused.
-        known: The edges of a user, as the node knows them.
+        known: The transitions of a user, as the node knows them.
         issued: When the proof of a user who comes was issued (Unix time, 0 if that is not known); None if nobody comes.
     """
 
@@ -85,15 +85,15 @@ class Attached:
     Attributes:
         top: Position of the newest message.
         jobs_top: Position of the newest change in the jobs of whose stream it is.
-        known: The edges of the user whose stream it is.
-        edge: To be told by this node.
+        known: The transitions of the user whose stream it is.
+        transition: To be told by this node.
         revoked_at: When the user was revoked (Unix time); 0 if that was never, or is long over.
     """
 
     top: Position
     jobs_top: Position
     known: Known = UNKNOWN
-    edge: Edge | None = None
+    transition: Transition | None = None
     revoked_at: float = 0.0
 
 
@@ -130,7 +130,7 @@ class Renewed:
     """
     Attributes:
         epoch: Another one than before: Redis was restarted, and may have forgotten something.
-        claims: How many edges Redis holds that this node is to tell.
+        claims: How many transitions Redis holds that this node is to tell.
         streams: How many streams it holds that this node has subscriptions of.
     """
 
@@ -147,7 +147,7 @@ class Reaped:
     """
 
     more: bool
-    edges: tuple[Edge, ...]
+    transitions: tuple[Transition, ...]
 
 
 def join(keys: Keys, node: str, *, lease: float, epoch: str = "") -> Call[str]:
@@ -215,28 +215,28 @@ def count_of(keys: Keys, stream: Stream) -> Call[int]:
     return Call(("HVALS", keys.route(stream)), lambda reply: sum(map(int, reply)))
 
 
-def acknowledge(keys: Keys, node: str, edge: Edge, *, grace: float) -> Call[Edge | None]:
-    """Describe that *node* has told *edge*; run, it returns the next edge that it is to tell."""
+def acknowledge(keys: Keys, node: str, transition: Transition, *, grace: float) -> Call[Transition | None]:
+    """Describe that *node* has told *transition*; run, it returns the next transition that it is to tell."""
 
-    def parse(reply: list[Any]) -> Edge | None:
-        return _parse_edge(reply[1]) if len(reply) > 1 else None
+    def parse(reply: list[Any]) -> Transition | None:
+        return _parse_transition(reply[1]) if len(reply) > 1 else None
 
-    args: list[Word] = [node, edge.stream, edge.seq, edge.kind, _ms(grace)]
+    args: list[Word] = [node, transition.stream, transition.seq, transition.kind, _ms(grace)]
     return script_call(_script(keys, "acknowledge"), [keys.base], args, parse)
 
 
-def reclaim(keys: Keys, node: str, edge: Edge, *, former: str, epoch: str) -> Call[bool]:
+def reclaim(keys: Keys, node: str, transition: Transition, *, former: str, epoch: str) -> Call[bool]:
     """
-    Describe that *node* goes on with *edge*, which it had to tell under its *former* name in *epoch*; run, it returns
-    False if another node has it by now, or has told it.
+    Describe that *node* goes on with *transition*, which it had to tell under its *former* name in *epoch*; run, it
+    returns False if another node has it by now, or has told it.
     """
-    args: list[Word] = [node, edge.stream, edge.seq, edge.kind, edge.attempt, former, epoch]
+    args: list[Word] = [node, transition.stream, transition.seq, transition.kind, transition.attempt, former, epoch]
     return script_call(_script(keys, "reclaim"), [keys.base], args, bool)
 
 
-def claims(keys: Keys, node: str) -> Call[tuple[Edge, ...]]:
-    """Describe the reading of the edges that *node* is to tell, as Redis has it."""
-    return script_call(_script(keys, "claims"), [keys.base], [node], lambda reply: tuple(map(_parse_edge, reply)))
+def claims(keys: Keys, node: str) -> Call[tuple[Transition, ...]]:
+    """Describe the reading of the transitions that *node* is to tell, as Redis has it."""
+    return script_call(_script(keys, "claims"), [keys.base], [node], lambda reply: tuple(map(_parse_transition, reply)))
 
 
 def reap(keys: Keys, node: str, *, grace: float, batch: int = REAP_BATCH) -> Call[Reaped]:
@@ -306,19 +306,19 @@ def _parse_answer(
     return Answer(attached, pages, revoked)
 
 
-def _parse_attached(epoch: str, top: bytes, jobs_top: bytes, edge: Any = None, *last: bytes) -> Attached:
+def _parse_attached(epoch: str, top: bytes, jobs_top: bytes, transition: Any = None, *last: bytes) -> Attached:
     positions = Position(epoch, int(top)), Position(epoch, int(jobs_top))
     if not last:
         return Attached(*positions)
     seq, online, told, told_online, revoked_ms = last
     known = Known(int(seq), online == b"1", int(told), told_online == b"1")
-    return Attached(*positions, known, _parse_edge(edge) if edge else None, int(revoked_ms) / 1000)
+    return Attached(*positions, known, _parse_transition(transition) if transition else None, int(revoked_ms) / 1000)
 
 
 def _parse_reaped(reply: list[Any]) -> Reaped:
-    return Reaped(bool(reply[0]), tuple(_parse_edge(edge) for edge in reply[1:]))
+    return Reaped(bool(reply[0]), tuple(_parse_transition(transition) for transition in reply[1:]))
 
 
-def _parse_edge(reply: list[Any]) -> Edge:
+def _parse_transition(reply: list[Any]) -> Transition:
     stream, seq, kind, attempt = reply
-    return Edge(stream.decode(), int(seq), kind == b"online", int(attempt))
+    return Transition(stream.decode(), int(seq), kind == b"online", int(attempt))

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from qrsocket.context import Context, running_for
-from qrsocket.presence.table import Edge
+from qrsocket.presence.table import Transition
 from qrsocket.server.failing import raise_if_ending
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
@@ -27,7 +27,7 @@ ON_OFFLINE = Kind("on_offline", PARAMETERS, has_connection=False)
 class Hooks:
     """
     Attributes:
-        online, offline: Of every router of the application; each runs for every edge.
+        online, offline: Of every router of the application; each runs for every transition.
         leaving: Held by each `on_leave` that runs: not the turns of the others, who would wait for thousands of them.
     """
 
@@ -48,27 +48,27 @@ class Hooks:
         self.online += [hook for hook in online if hook not in self.online]
         self.offline += [hook for hook in offline if hook not in self.offline]
 
-    async def run(self, edge: Edge, begin: Callable[[Edge], bool]) -> bool:
+    async def run(self, transition: Transition, begin: Callable[[Transition], bool]) -> bool:
         """
-        Run the hooks of *edge*, and return whether they ran. An exception is logged, not retried.
+        Run the hooks of *transition*, and return whether they ran. An exception is logged, not retried.
 
         Args:
             begin: Tells whether they are still to run, when their turn comes.
         """
         # The time of a hook begins when it begins: when a node dies, thousands wait for each other.
         async with self._at_once:
-            if not begin(edge):
+            if not begin(transition):
                 return False
-            for hook in self.online if edge.online else self.offline:
-                await self._run_one(hook, edge)
+            for hook in self.online if transition.online else self.offline:
+                await self._run_one(hook, transition)
         return True
 
-    async def _run_one(self, hook: Function, edge: Edge) -> None:
-        user = user_of(edge.stream)
+    async def _run_one(self, hook: Function, transition: Transition) -> None:
+        user = user_of(transition.stream)
         try:
             with running_for(Context(user=user, settings=self._settings)):
                 async with asyncio.timeout(self._timeout):
-                    values = {"user_id": user, "event_id": edge.id, "attempt": edge.attempt}
+                    values = {"user_id": user, "event_id": transition.id, "attempt": transition.attempt}
                     await hook(values, self._nobody)
         except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
             raise_if_ending(error)

@@ -20,7 +20,7 @@ from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
-from qrsocket.presence.table import Edge, live_nodes
+from qrsocket.presence.table import Transition, live_nodes
 from qrsocket.roundtrip import arun, info
 from qrsocket.server import requests
 from qrsocket.server.draining import drain
@@ -86,7 +86,7 @@ class Node:
             self.hub.count,
             self.hub.proof,
             self.hub.put_out,
-            self._on_edge,
+            self._on_transition,
             self.hub.attached,
             self.trouble,
         )
@@ -211,15 +211,15 @@ class Node:
     def _on_stale(self, stream: Stream) -> None:
         self.start(self._mender.reread(stream), f"reread {stream}")
 
-    def _on_edge(self, edge: Edge) -> None:
-        if task := self.start(self._tell(edge), f"tell {edge.id}"):
+    def _on_transition(self, transition: Transition) -> None:
+        if task := self.start(self._tell(transition), f"tell {transition.id}"):
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    async def _tell(self, edge: Edge) -> None:
-        if await self.hooks.run(edge, self.keeper.mailbox.begin):
-            self.keeper.mailbox.told(edge)
-        await self.keeper.acknowledge(edge)
+    async def _tell(self, transition: Transition) -> None:
+        if await self.hooks.run(transition, self.keeper.mailbox.begin):
+            self.keeper.mailbox.told(transition)
+        await self.keeper.acknowledge(transition)
 
     def _on_probe(self, probe_id: str) -> None:
         self.start(self._answer(probe_id), "probe")

@@ -110,7 +110,7 @@ def _traces(redis: Redis, key: str, name: str, live: set[str]) -> list[str]:
             return [f"{node} is still being reaped" for node in redis.zrange(key, 0, -1)]
         case "grace":
             return [f"{user} is still in its grace" for user in redis.zrange(key, 0, -1)]
-        case "claim" | "edges":
+        case "claim" | "transitions":
             return [f"a hook is open: {name} is {_content(redis, key)}"]
         case _:
             return []

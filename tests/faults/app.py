@@ -96,7 +96,7 @@ async def _record_hook(kind: str, user: str, event: str, attempt: int) -> None:
     fields = {"node": NODE, "user": user, "event": event, "kind": kind, "attempt": attempt}
     recorder.record("hook", **fields)
     try:
-        # What a hook does takes its time. Some take long enough for a second edge, or a fault, to come meanwhile.
+        # What a hook does takes its time. Some take long enough for a second transition, or a fault, to come meanwhile.
         await asyncio.sleep(0.3 if random.random() < 0.1 else random.uniform(0, 0.05))
     finally:  # it is cancelled when its time is over, while its node was frozen, say
         recorder.record("hooked", **fields)

@@ -20,7 +20,7 @@ def judge_hooks(story: Story, limits: Limits) -> Iterator[Violation]:
             yield from _attempts(story, limits, judged)
             yield from _overlaps(story, limits, judged)
             yield from _endless(story, limits, judged)
-    yield from _edges_of_permanent_users(story)
+    yield from _transitions_of_permanent_users(story)
 
 
 def _numbers(story: Story, user: str, runs: list[Run]) -> Iterator[Violation]:
@@ -129,7 +129,7 @@ def _may_have_died_silently(story: Story, limits: Limits, run: Run) -> bool:
     )
 
 
-def _edges_of_permanent_users(story: Story) -> Iterator[Violation]:
+def _transitions_of_permanent_users(story: Story) -> Iterator[Violation]:
     """I7: who was connected before the first fault, to nodes without one, and still is at the end, came online once."""
     targets = {trouble.target for trouble in story.troubles}
     first_fault = min((trouble.begin for trouble in story.troubles), default=inf)

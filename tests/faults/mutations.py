@@ -163,7 +163,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         ("if now - (beat or now) > (lease_ms or 0) / 2 then return {0} end", ""),
     ),
     # A Redis that forgot who is there has that told at once.
-    "settle-window": _in_lua(("if now < settle_until and", "if false and")),
+    "quiet-window": _in_lua(("if now < quiet_until and", "if false and")),
     # A Redis that forgot the newest messages gives their offsets out again.
     "run-id": _in_lua(("if run_id ~= known then", "if not epoch then")),
     # What is sent again after a lost answer, or by a task that is run again, is sent twice.
@@ -183,7 +183,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
 
 # The faults under which a mutation shows, where in a mixture of all it shows too seldom: those of one kind come faster.
 SHOWN_BY: dict[str, tuple[str, ...]] = {
-    "settle-window": ("wipe-redis",),
+    "quiet-window": ("wipe-redis",),
     # Other faults have clients come back, which then ask for all anew.
     "topics-compared": ("cut-node",),
     "topic-tops": ("cut-node",),

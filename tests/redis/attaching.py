@@ -6,7 +6,7 @@ from enum import Enum, auto
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
-from qrsocket.presence.table import UNKNOWN, Count, Edge, Known
+from qrsocket.presence.table import UNKNOWN, Count, Known, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.streams import Stream
 
@@ -29,7 +29,7 @@ class Attached:
     status: Attach
     known: Known = UNKNOWN
     missed: Missed | None = None
-    edge: Edge | None = None
+    transition: Transition | None = None
 
 
 def attach(
@@ -55,6 +55,6 @@ def attach(
         if attached is None:
             return Attached(Attach.LIMIT)
         missed = pages[0] if pages else Missed(attached.top, attached.top, True)
-        return Attached(Attach.OK, attached.known, missed, attached.edge)
+        return Attached(Attach.OK, attached.known, missed, attached.transition)
 
     return replace(call, parse=parse)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from qrsocket.fanout.publish import Frame
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
 from qrsocket.presence import table
-from qrsocket.presence.table import Answer, Count, Edge, Known
+from qrsocket.presence.table import Answer, Count, Known, Transition
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from qrsocket.streams import Stream, of_user
@@ -80,13 +80,13 @@ class Node:
     ) -> Attached:
         """
         Args:
-            tell: The edge that comes of it has been told when this returns. Otherwise it is open, until `tell`.
+            tell: The transition that comes of it has been told when this returns. Otherwise it is open, until `tell`.
         """
         attached = self._run(
             attach(self.keys, self.name, stream, count, limit=100, grace=grace, known=known, since=since)
         )
-        if tell and attached.edge:
-            self.tell(attached.edge)
+        if tell and attached.transition:
+            self.tell(attached.transition)
         return attached
 
     def attach_all(
@@ -104,23 +104,23 @@ class Node:
         assert answer is not None, f"{self.name} was fenced"
         return answer
 
-    def tell(self, edge: Edge | None) -> Edge | None:
-        """Acknowledge that *edge* was told here, and return the one that this node is to tell next."""
-        assert edge is not None, "there is no edge to tell"
-        return self._run(table.acknowledge(self.keys, self.name, edge, grace=GRACE))
+    def tell(self, transition: Transition | None) -> Transition | None:
+        """Acknowledge that *transition* was told here, and return the one that this node is to tell next."""
+        assert transition is not None, "there is no transition to tell"
+        return self._run(table.acknowledge(self.keys, self.name, transition, grace=GRACE))
 
     def renew(self) -> table.Renewed | None:
         return self._run(table.renew(self.keys, self.name, lease=LEASE, grace=GRACE))
 
-    def reap(self, *, grace: float = 0) -> list[Edge]:
-        """Reap until there is nothing more to do, and return the edges that came of it, still to be told."""
-        edges: list[Edge] = []
+    def reap(self, *, grace: float = 0) -> list[Transition]:
+        """Reap until there is nothing more to do, and return the transitions that came of it, still to be told."""
+        transitions: list[Transition] = []
         more = True
         while more:
             reaped = self._run(table.reap(self.keys, self.name, grace=grace))
-            edges += reaped.edges
+            transitions += reaped.transitions
             more = reaped.more
-        return edges
+        return transitions
 
     def end_lease(self) -> None:
         """Let the lease end: the last renewal was for 1 ms."""
@@ -173,7 +173,7 @@ def pass_time(client: redis_py.Redis, keys: Keys, seconds: float) -> None:
     for times in (keys.nodes, keys.reaping, keys.grace):
         for member, at in client.zrange(times, 0, -1, withscores=True):
             client.zadd(times, {member: at - ms})
-    for field in ("beat", "settle_until"):
+    for field in ("beat", "quiet_until"):
         if client.hexists(keys.server, field):
             client.hincrby(keys.server, field, -ms)
 

@@ -12,7 +12,7 @@ from qrsocket.message import Kind, Message, Options
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
 from qrsocket.presence.revocation import revoke, revoked_at
-from qrsocket.presence.table import UNKNOWN, Count, Edge, Known, attach, count_of
+from qrsocket.presence.table import UNKNOWN, Count, Known, Transition, attach, count_of
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
 from tests.conftest import RoundTrip
@@ -38,7 +38,7 @@ async def test_all_streams_of_a_connection_are_one_call(
 ) -> None:
     """
     Each stream gets its count and its own newest position, in the order in which they were named; only the user has an
-    edge, and only who may have jobs has a position of them.
+    transition, and only who may have jobs has a position of them.
     """
     publish_to(redis, node.keys, "t:room:7", b"one", b"two")
     answer = await roundtrip(attach(node.keys, "n1", [Count(stream, 1) for stream in OWN], grace=GRACE))
@@ -51,14 +51,14 @@ async def test_all_streams_of_a_connection_are_one_call(
     nowhere = Position(node.epoch, 0)
     assert [jobs["j:c:x"], nowhere, jobs["j:u:alice"], nowhere] == [one.jobs_top for one in attached]
     seq = attached[2].known.seq
-    assert [None, None, Edge("u:alice", seq, online=True), None] == [one.edge for one in attached]
+    assert [None, None, Transition("u:alice", seq, online=True), None] == [one.transition for one in attached]
     assert [UNKNOWN, UNKNOWN, Known(seq, True), UNKNOWN] == [one.known for one in attached]
     assert set(OWN) == {word.decode() for word in redis.smembers(node.keys.streams("n1"))}
 
 
 async def test_a_call_may_be_repeated(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
     """
-    Counts are absolute: the same again, after a lost answer say, changes nothing and tells no second edge.
+    Counts are absolute: the same again, after a lost answer say, changes nothing and tells no second transition.
     """
     call = attach(node.keys, "n1", [Count(stream, 2) for stream in (*OWN, "m:room:7 alice")], grace=GRACE)
     await roundtrip(call)
@@ -66,7 +66,7 @@ async def test_a_call_may_be_repeated(roundtrip: RoundTrip, node: Node, redis: r
     again = await roundtrip(call)
 
     assert again is not None
-    assert [None] * 5 == [one and one.edge for one in again.attached]
+    assert [None] * 5 == [one and one.transition for one in again.attached]
     assert before == everything(redis)
 
 
@@ -236,7 +236,7 @@ async def test_a_stream_that_is_left_stays_for_a_day(roundtrip: RoundTrip, node:
 
 async def test_topics_wait_for_nobody(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
     """
-    To join and leave a topic, everyone's stream or one's own is no edge, and has neither mailbox nor grace.
+    To join and leave a topic, everyone's stream or one's own is no transition, and has neither mailbox nor grace.
     """
     node.attach_all(("t:room:7", "*", "c:x"))
     answer = await roundtrip(
@@ -244,7 +244,7 @@ async def test_topics_wait_for_nobody(roundtrip: RoundTrip, node: Node, redis: r
     )
 
     assert answer is not None
-    assert [None] * 3 == [one and one.edge for one in answer.attached]
+    assert [None] * 3 == [one and one.transition for one in answer.attached]
     assert 0 == redis.exists(node.keys.grace, *(node.keys.state(stream) for stream in ("t:room:7", "*", "c:x")))
 
 

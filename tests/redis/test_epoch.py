@@ -11,7 +11,7 @@ from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.position import Position
-from qrsocket.presence.table import Edge, Known, Renewed, join, leave, live_nodes, reap, reclaim, renew
+from qrsocket.presence.table import Known, Renewed, Transition, join, leave, live_nodes, reap, reclaim, renew
 from qrsocket.roundtrip import Call
 from tests.conftest import RoundTrip, until
 from tests.redis.attaching import attach
@@ -25,7 +25,7 @@ EACH: dict[str, Callable[[Keys], Call[Any]]] = {
     "join": lambda keys: join(keys, "n9", lease=LEASE),
     "renew": lambda keys: renew(keys, "n1", lease=LEASE, grace=GRACE),
     "attach": lambda keys: attach(keys, "n1", ALICE, 1, limit=20, grace=GRACE),
-    "reclaim": lambda keys: reclaim(keys, "n1", Edge(ALICE, 1, online=True), former="n0", epoch="1-abc"),
+    "reclaim": lambda keys: reclaim(keys, "n1", Transition(ALICE, 1, online=True), former="n0", epoch="1-abc"),
     "reap": lambda keys: reap(keys, "n1", grace=GRACE),
     "publish": lambda keys: publish(keys, HELLO, "m1", [ALICE]),
     "read": lambda keys: read(keys, ALICE, Position("1-abc", 1)),
@@ -52,7 +52,7 @@ def epoch_of(redis: redis_py.Redis, keys: Keys) -> str:
 
 def settles_for(redis: redis_py.Redis, keys: Keys) -> float:
     """Return for how many seconds nobody is said to have come or gone."""
-    return (int(redis.hget(keys.server, "settle_until") or 0) - now_ms(redis)) / 1000
+    return (int(redis.hget(keys.server, "quiet_until") or 0) - now_ms(redis)) / 1000
 
 
 def payloads(entries: Any) -> list[bytes]:
@@ -253,7 +253,7 @@ async def test_a_redis_that_begins_has_nothing_to_settle(
     On a Redis that never had a node the first user comes online at once.
     """
     assert settles_for(mortal_redis.client, node.keys) < 0
-    assert (await roundtrip(attach(node.keys, "n1", ALICE, 1, limit=20, grace=GRACE))).edge is not None
+    assert (await roundtrip(attach(node.keys, "n1", ALICE, 1, limit=20, grace=GRACE))).transition is not None
 
 
 async def test_nobody_comes_or_goes_while_it_settles(
@@ -271,9 +271,9 @@ async def test_nobody_comes_or_goes_while_it_settles(
     waiting = redis.zrange(keys.grace, 0, -1, withscores=True)
 
     assert LEASE / 2 - 10 < settles_for(redis, keys) <= LEASE / 2
-    assert (None, None) == (went.edge, came.edge)
+    assert (None, None) == (went.transition, came.transition)
     assert {ALICE.encode(), BOB.encode()} == {stream for stream, _ in waiting}
-    assert {float(redis.hget(keys.server, "settle_until") or 0)} == {at for _, at in waiting}
+    assert {float(redis.hget(keys.server, "quiet_until") or 0)} == {at for _, at in waiting}
     assert [] == node.reap()
 
 
@@ -284,7 +284,7 @@ async def test_what_waited_is_told_when_it_has_settled(
     When the settling is over, a reap tells who has really come and gone meanwhile, each once.
     """
     redis, keys = mortal_redis.client, node.keys
-    first = node.attach("alice").edge
+    first = node.attach("alice").transition
     mortal_redis.restart()
     node.renew()
     node.attach("alice", 0)
@@ -295,8 +295,10 @@ async def test_what_waited_is_told_when_it_has_settled(
     reaped = await roundtrip(reap(keys, "n1", grace=GRACE))
 
     assert first is not None
-    bob = next(edge for edge in reaped.edges if edge.stream == BOB)
-    assert {Edge(ALICE, first.seq + 1, online=False), Edge(BOB, bob.seq, online=True)} == set(reaped.edges)
+    bob = next(transition for transition in reaped.transitions if transition.stream == BOB)
+    assert {Transition(ALICE, first.seq + 1, online=False), Transition(BOB, bob.seq, online=True)} == set(
+        reaped.transitions
+    )
     assert [] == node.reap()
 
 
@@ -309,7 +311,7 @@ async def test_who_is_back_in_time_was_never_gone(
     and who went is told as gone, with the next number.
     """
     redis, keys = mortal_redis.client, node.keys
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     assert came is not None
     mortal_redis.wipe()
     back = Node(redis, "n2", epoch=node.epoch)
@@ -319,8 +321,8 @@ async def test_who_is_back_in_time_was_never_gone(
     back.renew()
     pass_time(redis, keys, GRACE)
 
-    assert (None, came.seq, True) == (again.edge, again.known.seq, again.known.online)
-    assert ([] if is_back else [Edge(ALICE, came.seq + 1, online=False)]) == back.reap()
+    assert (None, came.seq, True) == (again.transition, again.known.seq, again.known.online)
+    assert ([] if is_back else [Transition(ALICE, came.seq + 1, online=False)]) == back.reap()
 
 
 async def test_only_who_was_a_node_before_makes_it_settle(
@@ -356,9 +358,9 @@ async def test_a_roll_back_does_not_bring_back_who_has_left(
     Who is online in an old dump, and has gone since, is told neither as coming nor, a second time, as going.
     """
     redis, keys = mortal_redis.client, node.keys
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     mortal_redis.keep_dump()
-    went = node.attach("alice", 0, grace=0).edge
+    went = node.attach("alice", 0, grace=0).transition
     assert came is not None
     assert went is not None
     mortal_redis.roll_back()
@@ -370,7 +372,7 @@ async def test_a_roll_back_does_not_bring_back_who_has_left(
     pass_time(redis, keys, LEASE / 2)
     back.renew()
 
-    assert (None, went.seq, False) == (attached.edge, attached.known.seq, attached.known.online)
+    assert (None, went.seq, False) == (attached.transition, attached.known.seq, attached.known.online)
     assert ([], []) == (emptied, back.reap())
     assert [] == redis.keys(keys.route("*"))
 
@@ -391,7 +393,7 @@ async def test_a_reap_after_a_roll_back_waits_for_those_who_are_back(
     mortal_redis.roll_back()
     pass_time(redis, keys, GRACE)
 
-    assert () == (await roundtrip(reap(keys, "n1", grace=GRACE))).edges
+    assert () == (await roundtrip(reap(keys, "n1", grace=GRACE))).transitions
 
 
 async def test_an_outage_ends_no_lease(
@@ -440,7 +442,7 @@ async def test_a_reap_right_after_an_outage_does_nothing(
     pass_time(redis, keys, LEASE * 0.6)
     redis.zadd(keys.nodes, {"n2": now_ms(redis) - 1})
 
-    assert () == (await roundtrip(reap(keys, "n1", grace=0))).edges
+    assert () == (await roundtrip(reap(keys, "n1", grace=0))).transitions
     assert {"n1", "n2"} == set(await roundtrip(live_nodes(keys)))
     assert 1 == redis.zcard(keys.grace)
 
@@ -454,7 +456,7 @@ async def test_leases_are_lengthened_once(
     redis = mortal_redis.client
     first, second = new_mortal_node("n1"), new_mortal_node("n2")
     keys = first.keys
-    came = second.attach("bob").edge
+    came = second.attach("bob").transition
     first.renew()
     pass_time(redis, keys, 2 * LEASE)
     await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
@@ -463,7 +465,7 @@ async def test_leases_are_lengthened_once(
         await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE))
 
     assert came is not None
-    assert [Edge(BOB, came.seq + 1, online=False)] == first.reap()
+    assert [Transition(BOB, came.seq + 1, online=False)] == first.reap()
     assert ["n1"] == await roundtrip(live_nodes(keys))
 
 

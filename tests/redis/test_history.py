@@ -424,8 +424,8 @@ async def test_a_full_redis_is_read_from(
     roundtrip: RoundTrip, own_redis: redis_py.Redis, full_redis: Callable[[], None]
 ) -> None:
     """
-    When Redis is full, clients come back and get what they missed, leases are renewed, dead nodes are reaped and edges
-    told; only new messages are refused, at once, and leave no trace.
+    When Redis is full, clients come back and get what they missed, leases are renewed, dead nodes are reaped and
+    transitions told; only new messages are refused, at once, and leave no trace.
     """
     node, dead = Node(own_redis, "n1"), Node(own_redis, "dead")
     keys = node.keys
@@ -437,9 +437,11 @@ async def test_a_full_redis_is_read_from(
 
     assert await roundtrip(renew(keys, "n1", lease=LEASE, grace=GRACE)) is not None
     came = await roundtrip(attach(keys, "n1", ALICE, 1, limit=20, grace=GRACE, since=start))
-    (gone,) = (await roundtrip(reap(keys, "n1", grace=0))).edges
-    assert came.edge is not None
-    assert [None, None] == [await roundtrip(acknowledge(keys, "n1", edge, grace=GRACE)) for edge in (came.edge, gone)]
+    (gone,) = (await roundtrip(reap(keys, "n1", grace=0))).transitions
+    assert came.transition is not None
+    assert [None, None] == [
+        await roundtrip(acknowledge(keys, "n1", transition, grace=GRACE)) for transition in (came.transition, gone)
+    ]
     with pytest.raises(Unavailable, match=r"\(OOM\)"):
         await roundtrip(publish(keys, text(3), "m3", [ALICE]))
 

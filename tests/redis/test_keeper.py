@@ -12,7 +12,7 @@ from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.presence import table
 from qrsocket.presence.keeper import Keeper
-from qrsocket.presence.table import Edge, claims
+from qrsocket.presence.table import Transition, claims
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from qrsocket.streams import Stream
@@ -26,10 +26,10 @@ ALICE = "u:alice"
 
 @pytest.fixture
 async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[..., Keeper]]:
-    """Makes keepers, for the settings as they are then: `new_keeper(edges.append, here={"u:alice"})`."""
+    """Makes keepers, for the settings as they are then: `new_keeper(transitions.append, here={"u:alice"})`."""
     living: list[asyncio.Task[None]] = []
 
-    def new(on_edge: Callable[[Edge], None], *, here: set[Stream]) -> Keeper:
+    def new(on_transition: Callable[[Transition], None], *, here: set[Stream]) -> Keeper:
         count = lambda stream: int(stream in here)  # noqa: E731
         keeper = Keeper(
             get_settings(),
@@ -37,7 +37,7 @@ async def new_keeper(redis_server: EmbeddedRedis) -> AsyncIterator[Callable[...,
             count,
             lambda _: None,
             lambda *_: (),
-            on_edge,
+            on_transition,
             lambda *_: None,
             Trouble("sockets stay open"),
         )
@@ -59,21 +59,21 @@ async def test_what_waits_for_its_turn_does_not_end_a_later_attempt(
     redis: redis_py.Redis, keys: Keys, configure: Configure, new_keeper: Callable[..., Keeper]
 ) -> None:
     """
-    An edge that was lost before its turn came, and is the node's again when another has died too, is told before it is
-    acknowledged: what waited since the first time does not acknowledge it.
+    A transition that was lost before its turn came, and is the node's again when another has died too, is told before
+    it is acknowledged: what waited since the first time does not acknowledge it.
     """
     configure(renew_interval=10 * MS, lease=LEASE, offline_grace=0)
-    edges: list[Edge] = []
+    transitions: list[Transition] = []
     here = {ALICE}
-    keeper = new_keeper(edges.append, here=here)
+    keeper = new_keeper(transitions.append, here=here)
     await keeper.register([ALICE])
     other = Node(redis, "other")
     redis.zadd(keys.nodes, {"k1": now_ms(redis) - 1, "other": now_ms(redis) + 60_000})
-    assert [2] == [edge.attempt for edge in other.reap()]
+    assert [2] == [transition.attempt for transition in other.reap()]
     await until(lambda: keeper.node == "k2")
     other.end_lease()
-    await until(lambda: len(edges) == 2)
-    waiting, again = edges
+    await until(lambda: len(transitions) == 2)
+    waiting, again = transitions
     assert not keeper.mailbox.begin(waiting)
     await keeper.acknowledge(waiting)  # as `Node._tell` does
 
@@ -93,11 +93,11 @@ async def test_what_a_shard_forgot_is_said_again_when_another_was_late(
     configure(renew_interval=10 * MS, lease=LEASE, offline_grace=LEASE, shards=2)
     first, second = Keyspace.of(get_settings()).shards
     user = next(f"u:{number}" for number in range(100) if Keyspace.of(get_settings()).of_stream(f"u:{number}") == first)
-    here, edges = {user}, []
-    keeper = new_keeper(edges.append, here=here)
+    here, transitions = {user}, []
+    keeper = new_keeper(transitions.append, here=here)
     await keeper.register([user])
-    keeper.mailbox.told(edges[0])
-    await keeper.acknowledge(edges[0])
+    keeper.mailbox.told(transitions[0])
+    await keeper.acknowledge(transitions[0])
     here.clear()
     await keeper.register([user])
     failed: list[Keys] = []
@@ -126,19 +126,19 @@ async def test_what_another_node_told_outlives_it(
     A Redis that forgot it all hears from this one what was told last, and not what it told itself before.
     """
     configure(renew_interval=10 * MS, lease=1_000 * MS, offline_grace=0)
-    here, edges = {ALICE}, []
-    keeper = new_keeper(edges.append, here=here)
+    here, transitions = {ALICE}, []
+    keeper = new_keeper(transitions.append, here=here)
 
     async def settle_and_tell() -> None:
         await keeper.register([ALICE])
-        keeper.mailbox.told(edges[-1])
-        await keeper.acknowledge(edges[-1])
+        keeper.mailbox.told(transitions[-1])
+        await keeper.acknowledge(transitions[-1])
 
     await settle_and_tell()
     here.clear()
     await settle_and_tell()
     other = Node(redis, "other")
-    again = other.attach("alice").edge
+    again = other.attach("alice").transition
     here.add(ALICE)
     await keeper.register([ALICE])
     other.hang_up()
@@ -146,14 +146,14 @@ async def test_what_another_node_told_outlives_it(
     redis.flushall()
     await until(lambda: keeper.node == "k2")
     await until(
-        lambda: float(redis.hget(keys.server, "beat") or 0) > float(redis.hget(keys.server, "settle_until")) + 50
+        lambda: float(redis.hget(keys.server, "beat") or 0) > float(redis.hget(keys.server, "quiet_until")) + 50
     )
     here.clear()
     await keeper.register([ALICE])
 
     assert again is not None
     # A renewal may hand one over once more: `begin` knows that it was told.
-    told = [(edge.online, edge.seq) for edge in dict.fromkeys(edges)]
+    told = [(transition.online, transition.seq) for transition in dict.fromkeys(transitions)]
     assert [(True, again.seq - 2), (False, again.seq - 1), (False, again.seq + 1)] == told
 
 

@@ -1,4 +1,4 @@
-"""The mailbox of a user's edges: told in order, one at a time, by one node, and by another only if that was lost."""
+"""A user's mailbox of transitions: told in order, one at a time, by one node, and by another only if that was lost."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 
 from qrsocket.keys import Keys
 from qrsocket.presence.table import (
-    Edge,
     Known,
+    Transition,
     acknowledge,
     claims,
     join,
@@ -32,18 +32,19 @@ def everything(redis: redis_py.Redis) -> dict[bytes, bytes | None]:
 
 
 def mailbox(redis: redis_py.Redis, keys: Keys) -> list[tuple[int, str]]:
-    """Alice's edges that are not told yet, oldest first."""
+    """Alice's transitions that are not told yet, oldest first."""
     return [
-        (int(seq), kind.decode()) for seq, kind in (edge.split(b"|") for edge in redis.lrange(keys.edges(ALICE), 0, -1))
+        (int(seq), kind.decode())
+        for seq, kind in (transition.split(b"|") for transition in redis.lrange(keys.transitions(ALICE), 0, -1))
     ]
 
 
-def came(node: Node) -> Edge:
-    """Let alice come online at *node*, and return the edge, which is still to be told."""
-    edge = node.attach("alice", tell=False).edge
-    assert edge is not None
-    assert edge.online
-    return edge
+def came(node: Node) -> Transition:
+    """Let alice come online at *node*, and return the transition, which is still to be told."""
+    transition = node.attach("alice", tell=False).transition
+    assert transition is not None
+    assert transition.online
+    return transition
 
 
 def left(node: Node, *, tell: bool = True) -> int:
@@ -53,9 +54,9 @@ def left(node: Node, *, tell: bool = True) -> int:
     return attached.known.seq
 
 
-def told(edge: Edge) -> Known:
-    """What a node knows that has told *edge*."""
-    return Known(edge.seq, edge.online, edge.seq, edge.online)
+def told(transition: Transition) -> Known:
+    """What a node knows that has told *transition*."""
+    return Known(transition.seq, transition.online, transition.seq, transition.online)
 
 
 def untold(seq: int, *, online: bool) -> Known:
@@ -65,9 +66,9 @@ def untold(seq: int, *, online: bool) -> Known:
 # One at a time.
 
 
-async def test_an_edge_is_handed_out_when_the_one_before_is_told(roundtrip: RoundTrip, node: Node) -> None:
+async def test_a_transition_is_handed_out_when_the_one_before_is_told(roundtrip: RoundTrip, node: Node) -> None:
     """
-    While a user's edge is being told, others wait in order; each acknowledgement hands over the next.
+    While a user's transition is being told, others wait in order; each acknowledgement hands over the next.
     """
     first = came(node)
     waiting = [
@@ -75,17 +76,17 @@ async def test_an_edge_is_handed_out_when_the_one_before_is_told(roundtrip: Roun
         for count in (0, 1, 0)
     ]
 
-    assert [None] * 3 == [attached.edge for attached in waiting]
+    assert [None] * 3 == [attached.transition for attached in waiting]
     assert [(first.seq + 1, False), (first.seq + 2, True), (first.seq + 3, False)] == [
         (attached.known.seq, attached.known.online) for attached in waiting
     ]
     following = [await roundtrip(acknowledge(node.keys, "n1", first, grace=GRACE))]
-    while edge := following[-1]:
-        following.append(await roundtrip(acknowledge(node.keys, "n1", edge, grace=GRACE)))
-    assert [Edge(ALICE, first.seq + step, online=step == 2) for step in (1, 2, 3)] + [None] == following
+    while transition := following[-1]:
+        following.append(await roundtrip(acknowledge(node.keys, "n1", transition, grace=GRACE)))
+    assert [Transition(ALICE, first.seq + step, online=step == 2) for step in (1, 2, 3)] + [None] == following
 
 
-async def test_an_open_edge_is_one_nodes(
+async def test_an_open_transition_is_one_nodes(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
@@ -96,23 +97,27 @@ async def test_an_open_edge_is_one_nodes(
     node.attach("alice", 0, grace=0, tell=False)
     went = await roundtrip(attach(keys, "n2", ALICE, 0, limit=20, grace=0))
 
-    assert went.edge is None
+    assert went.transition is None
     assert (first,) == await roundtrip(claims(keys, "n1"))
     assert () == await roundtrip(claims(keys, "n2"))
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
+    assert Transition(ALICE, first.seq + 1, online=False) == await roundtrip(
+        acknowledge(keys, "n1", first, grace=GRACE)
+    )
     assert [(first.seq + 1, "offline")] == mailbox(redis, keys)
 
 
 async def test_users_do_not_wait_for_each_other(roundtrip: RoundTrip, node: Node, keys: Keys) -> None:
     """
-    Each user has a mailbox of its own: a node may have to tell many edges at once, and their order is free.
+    Each user has a mailbox of its own: a node may have to tell many transitions at once, and their order is free.
     """
-    edges = [node.attach(user, tell=False).edge for user in ("alice", "bob", "carol")]
+    transitions = [node.attach(user, tell=False).transition for user in ("alice", "bob", "carol")]
     read = await roundtrip(claims(keys, "n1"))
 
-    assert set(edges) == set(read)
-    assert None not in edges
-    assert [None] * 3 == [await roundtrip(acknowledge(keys, "n1", edge, grace=GRACE)) for edge in reversed(read)]
+    assert set(transitions) == set(read)
+    assert None not in transitions
+    assert [None] * 3 == [
+        await roundtrip(acknowledge(keys, "n1", transition, grace=GRACE)) for transition in reversed(read)
+    ]
     assert () == await roundtrip(claims(keys, "n1"))
 
 
@@ -120,29 +125,29 @@ async def test_what_was_told_leaves_nothing_behind(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    When all is told there is neither mailbox nor claim, and the next edge is handed out at once.
+    When all is told there is neither mailbox nor claim, and the next transition is handed out at once.
     """
     first = came(node)
     await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
-    leftovers = redis.exists(keys.edges(ALICE), keys.claim(ALICE), keys.claims("n1"))
+    leftovers = redis.exists(keys.transitions(ALICE), keys.claim(ALICE), keys.claims("n1"))
     went = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))
 
     assert 0 == leftovers
-    assert Edge(ALICE, first.seq + 1, online=False) == went.edge
+    assert Transition(ALICE, first.seq + 1, online=False) == went.transition
 
 
-async def test_only_who_has_an_edge_can_acknowledge_it(
+async def test_only_who_has_a_transition_can_acknowledge_it(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    The acknowledgement of another node, of another number, of another user or of nobody's edge changes nothing.
+    The acknowledgement of another node, of another number, of another user or of nobody's transition changes nothing.
     """
     first = came(node)
     second_node.attach("bob")
     before = everything(redis)
     stale = [
-        await roundtrip(acknowledge(keys, at, edge, grace=GRACE))
-        for at, edge in (
+        await roundtrip(acknowledge(keys, at, transition, grace=GRACE))
+        for at, transition in (
             ("n2", first),
             ("ghost", first),
             ("n1", replace(first, seq=first.seq - 1)),
@@ -175,7 +180,7 @@ async def test_an_acknowledgement_may_be_repeated(
 # Lost with its node.
 
 
-async def test_the_edge_of_a_dead_node_is_anothers(
+async def test_the_transition_of_a_dead_node_is_anothers(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
@@ -184,15 +189,15 @@ async def test_the_edge_of_a_dead_node_is_anothers(
     first = came(node)
     second_node.attach("alice")
     node.end_lease()
-    second = (await roundtrip(reap(keys, "n2", grace=0))).edges
+    second = (await roundtrip(reap(keys, "n2", grace=0))).transitions
     third_node = Node(redis, "n3")
     third_node.attach("alice")
     second_node.end_lease()
-    third = (await roundtrip(reap(keys, "n3", grace=0))).edges
+    third = (await roundtrip(reap(keys, "n3", grace=0))).transitions
 
     assert (replace(first, attempt=2),) == second
     assert (replace(first, attempt=3),) == third
-    assert {first.id} == {edge.id for edge in (*second, *third)}
+    assert {first.id} == {transition.id for transition in (*second, *third)}
     assert third == await roundtrip(claims(keys, "n3"))
     third_node.hang_up()
 
@@ -201,29 +206,29 @@ async def test_the_acknowledgement_of_a_dead_node_comes_too_late(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    Once its edge is another's, a node that was only slow neither ends it nor gets the next.
+    Once its transition is another's, a node that was only slow neither ends it nor gets the next.
     """
     first = came(node)
     node.end_lease()
-    (again,) = (await roundtrip(reap(keys, "n2", grace=0))).edges
+    (again,) = (await roundtrip(reap(keys, "n2", grace=0))).transitions
 
     assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert (again,) == await roundtrip(claims(keys, "n2"))
     following = await roundtrip(acknowledge(keys, "n2", again, grace=GRACE))
-    assert Edge(ALICE, first.seq + 1, online=False, attempt=1) == following
+    assert Transition(ALICE, first.seq + 1, online=False, attempt=1) == following
 
 
 async def test_a_slow_node_gets_nothing_more(roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys) -> None:
     """
-    A node that is being emptied still ends what it has told, but the next edge is for whoever empties it, as a first
-    attempt: it may be told only once.
+    A node that is being emptied still ends what it has told, but the next transition is for whoever empties it, as a
+    first attempt: it may be told only once.
     """
     first = came(node)
     left(node, tell=False)
     await roundtrip(leave(keys, "n1"))
 
     assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
-    assert (Edge(ALICE, first.seq + 1, online=False),) == (await roundtrip(reap(keys, "n2", grace=0))).edges
+    assert (Transition(ALICE, first.seq + 1, online=False),) == (await roundtrip(reap(keys, "n2", grace=0))).transitions
 
 
 async def test_a_node_that_leaves_hands_over_what_it_has_not_told(
@@ -237,11 +242,11 @@ async def test_a_node_that_leaves_hands_over_what_it_has_not_told(
     node.attach("alice", 0)
     await roundtrip(leave(keys, "n1"))
 
-    assert (replace(first, attempt=2),) == (await roundtrip(reap(keys, "n2", grace=0))).edges
+    assert (replace(first, attempt=2),) == (await roundtrip(reap(keys, "n2", grace=0))).transitions
     assert [] == redis.keys(keys.claims("n1")) + redis.zrange(keys.reaping, 0, -1)
 
 
-async def test_an_edge_that_a_reap_causes_waits_its_turn(
+async def test_a_transition_that_a_reap_causes_waits_its_turn(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
@@ -249,10 +254,12 @@ async def test_an_edge_that_a_reap_causes_waits_its_turn(
     """
     first = came(node)
     node.end_lease()
-    reaped = (await roundtrip(reap(keys, "n2", grace=0))).edges
+    reaped = (await roundtrip(reap(keys, "n2", grace=0))).transitions
 
     assert (replace(first, attempt=2),) == reaped
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", reaped[0], grace=GRACE))
+    assert Transition(ALICE, first.seq + 1, online=False) == await roundtrip(
+        acknowledge(keys, "n2", reaped[0], grace=GRACE)
+    )
 
 
 # Back under a new name.
@@ -272,7 +279,7 @@ async def test_a_node_goes_on_under_a_new_name(
     await roundtrip(leave(keys, "n1"))
 
     assert taken
-    assert () == (await roundtrip(reap(keys, "n1.new", grace=0))).edges
+    assert () == (await roundtrip(reap(keys, "n1.new", grace=0))).transitions
     assert (first,) == await roundtrip(claims(keys, "n1.new"))
     assert await roundtrip(acknowledge(keys, "n1", first, grace=GRACE)) is None
     assert [(first.seq, "online")] == mailbox(redis, keys)
@@ -319,7 +326,7 @@ async def test_what_another_node_tells_by_now_is_not_taken_back(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    A node that was away too long leaves its edge to the one that has reaped it.
+    A node that was away too long leaves its transition to the one that has reaped it.
     """
     first = came(node)
     node.end_lease()
@@ -338,7 +345,7 @@ async def test_what_was_told_is_not_taken_back(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys, is_more: bool
 ) -> None:
     """
-    Nor is an edge that was told meanwhile, by this node or another, whether a later one is being told or none.
+    Nor is a transition that was told meanwhile, by this node or another, whether a later one is being told or none.
     """
     first = came(node)
     if is_more:
@@ -356,15 +363,15 @@ async def test_a_name_that_is_no_node_takes_nothing(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    A node that was reaped again before it has reclaimed gets nothing, or nobody would ever take that from it; the edge
-    goes to whoever reaps its former name.
+    A node that was reaped again before it has reclaimed gets nothing, or nobody would ever take that from it; the
+    transition goes to whoever reaps its former name.
     """
     first = came(node)
     second_node.attach("alice")
 
     assert not await roundtrip(reclaim(keys, "n1.gone", first, former="n1", epoch=node.epoch))
     node.end_lease()
-    assert (replace(first, attempt=2),) == (await roundtrip(reap(keys, "n2", grace=0))).edges
+    assert (replace(first, attempt=2),) == (await roundtrip(reap(keys, "n2", grace=0))).transitions
 
 
 # Back after Redis forgot.
@@ -376,12 +383,12 @@ def mortal_node(mortal_redis: MortalRedis) -> Node:
     return Node(mortal_redis.client, "n1")
 
 
-async def test_an_edge_that_redis_forgot_goes_on(
+async def test_a_transition_that_redis_forgot_goes_on(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    In an emptied Redis a node has its edge again, with its number and attempt; the user is known as online, and the
-    numbers go on after it.
+    In an emptied Redis a node has its transition again, with its number and attempt; the user is known as online, and
+    the numbers go on after it.
     """
     redis, keys = mortal_redis.client, mortal_node.keys
     first = replace(came(mortal_node), attempt=2)
@@ -391,17 +398,17 @@ async def test_an_edge_that_redis_forgot_goes_on(
     assert await roundtrip(reclaim(keys, "n2", first, former="n1", epoch=mortal_node.epoch))
     assert (first,) == await roundtrip(claims(keys, "n2"))
     attached = back.attach("alice")
-    assert (first.seq, True, None) == (attached.known.seq, attached.known.online, attached.edge)
+    assert (first.seq, True, None) == (attached.known.seq, attached.known.online, attached.transition)
     assert await roundtrip(acknowledge(keys, "n2", first, grace=GRACE)) is None
     pass_time(redis, keys, LEASE / 2)
     assert first.seq + 1 == left(back)
 
 
-async def test_an_edge_that_is_in_the_dump_goes_on(
+async def test_a_transition_that_is_in_the_dump_goes_on(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    In an old dump that has the edge under the node's former name, it is the node's again.
+    In an old dump that has the transition under the node's former name, it is the node's again.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -417,7 +424,7 @@ async def test_what_was_told_since_the_dump_is_dropped(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    In a dump from before its edge, all older edges were told since: they go, whoever had them.
+    In a dump from before its transition, all older transitions were told since: they go, whoever had them.
     """
     redis, keys = mortal_redis.client, mortal_node.keys
     first = came(mortal_node)
@@ -434,12 +441,12 @@ async def test_what_was_told_since_the_dump_is_dropped(
     assert [str(following.seq).encode(), b"0"] == redis.hmget(keys.state(ALICE), "seq", "online")
 
 
-async def test_an_old_dump_does_not_know_who_has_an_edge_by_now(
+async def test_an_old_dump_does_not_know_who_has_a_transition_by_now(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    A node that took an edge over after the dump goes on with it, though the dump has it as that of the one that died:
-    it is nobody's second attempt again.
+    A node that took a transition over after the dump goes on with it, though the dump has it as that of the one that
+    died: it is nobody's second attempt again.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -461,7 +468,7 @@ async def test_what_was_taken_over_since_redis_is_back_is_anothers(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    A node that comes back so late that another has its edge from the dump already, leaves it to that.
+    A node that comes back so late that another has its transition from the dump already, leaves it to that.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -478,11 +485,12 @@ async def test_what_was_taken_over_since_redis_is_back_is_anothers(
     assert (second,) == await roundtrip(claims(keys, "n2"))
 
 
-async def test_an_older_edge_is_not_put_before_a_newer(
+async def test_an_older_transition_is_not_put_before_a_newer(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    Where a later edge of the user is being told, the earlier was told: a node that never heard so does not begin again.
+    Where a later transition of the user is being told, the earlier was told: a node that never heard so does not begin
+    again.
     """
     redis, keys = mortal_redis.client, mortal_node.keys
     first = came(mortal_node)
@@ -500,7 +508,7 @@ async def test_what_was_decided_last_is_told_last(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    When Redis forgot the edges after one that is being told, what is true by then is told when it has settled.
+    When Redis forgot the transitions after one that is being told, what is true by then is told when it has settled.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -513,13 +521,13 @@ async def test_what_was_decided_last_is_told_last(
     (last,) = settled(mortal_redis, back)
 
     assert at_once is None
-    assert Edge(ALICE, decided + 1, online=False) == last
+    assert Transition(ALICE, decided + 1, online=False) == last
     assert await roundtrip(acknowledge(keys, "n2", last, grace=GRACE)) is None
     assert [] == back.reap()
 
 
 @pytest.mark.parametrize("order", [1, -1])
-async def test_an_edge_that_was_lost_with_the_mailbox_is_told(
+async def test_a_transition_that_was_lost_with_the_mailbox_is_told(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node, order: int
 ) -> None:
     """
@@ -535,18 +543,18 @@ async def test_an_edge_that_was_lost_with_the_mailbox_is_told(
         attach(keys, "n4", ALICE, 1, limit=20, grace=GRACE, known=Known(42, online=True)),
     )
 
-    told_at_once = [(await roundtrip(word)).edge for word in words[::order]]
+    told_at_once = [(await roundtrip(word)).transition for word in words[::order]]
 
     assert [None, None] == told_at_once
-    assert [Edge(ALICE, 43, online=True)] == settled(mortal_redis, back[0])
+    assert [Transition(ALICE, 43, online=True)] == settled(mortal_redis, back[0])
 
 
-async def test_an_edge_that_is_being_told_outlives_what_is_known_of_later_ones(
+async def test_a_transition_that_is_being_told_outlives_what_is_known_of_later_ones(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
-    So it is when the edge was reclaimed first, as a node that comes back does: it is not taken for an old one of the
-    dump, or nothing would be told after it.
+    So it is when the transition was reclaimed first, as a node that comes back does: it is not taken for an old one of
+    the dump, or nothing would be told after it.
     """
     keys = mortal_node.keys
     first = came(mortal_node)
@@ -557,16 +565,16 @@ async def test_an_edge_that_is_being_told_outlives_what_is_known_of_later_ones(
     await roundtrip(reclaim(keys, "n2", first, former="n1", epoch=mortal_node.epoch))
     known = untold(decided, online=False)
     attached = await roundtrip(attach(keys, "n2", ALICE, 0, limit=20, grace=0, known=known))
-    open_edges = await roundtrip(claims(keys, "n2"))
+    open_transitions = await roundtrip(claims(keys, "n2"))
     await roundtrip(acknowledge(keys, "n2", first, grace=GRACE))
     await roundtrip(leave(keys, "n1"))
 
-    assert (None, decided, False) == (attached.edge, attached.known.seq, attached.known.online)
-    assert (first,) == open_edges
-    assert [Edge(ALICE, decided + 1, online=False)] == settled(mortal_redis, back)
+    assert (None, decided, False) == (attached.transition, attached.known.seq, attached.known.online)
+    assert (first,) == open_transitions
+    assert [Transition(ALICE, decided + 1, online=False)] == settled(mortal_redis, back)
 
 
-def settled(mortal_redis: MortalRedis, node: Node) -> list[Edge]:
+def settled(mortal_redis: MortalRedis, node: Node) -> list[Transition]:
     """Let the time pass in which nodes come back, and return what is to be told then."""
     pass_time(mortal_redis.client, node.keys, LEASE / 2)
     node.renew()
@@ -583,14 +591,15 @@ async def test_redis_takes_a_nodes_word_for_what_it_forgot(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys, online: bool, is_told: bool
 ) -> None:
     """
-    Of a user whom Redis does not know, the last edge is what the node says, silently; the next has the next number.
+    Of a user whom Redis does not know, the last transition is what the node says, silently; the next has the next
+    number.
     """
     known = Known(41, online, 41 if is_told else 0, online)
     attached = await roundtrip(attach(keys, "n1", ALICE, int(online), limit=20, grace=0, known=known))
     changed = await roundtrip(attach(keys, "n1", ALICE, int(not online), limit=20, grace=0, known=known))
 
-    assert (41, online, None) == (attached.known.seq, attached.known.online, attached.edge)
-    assert Edge(ALICE, 42, online=not online) == changed.edge
+    assert (41, online, None) == (attached.known.seq, attached.known.online, attached.transition)
+    assert Transition(ALICE, 42, online=not online) == changed.transition
     assert [(42, "offline" if online else "online")] == mailbox(redis, keys)
 
 
@@ -598,7 +607,7 @@ async def test_what_redis_knows_better_it_keeps(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    What a node knows of an earlier edge, told or not, changes nothing: another has heard of a later one.
+    What a node knows of an earlier transition, told or not, changes nothing: another has heard of a later one.
     """
     first = came(node)
     node.tell(first)
@@ -606,26 +615,26 @@ async def test_what_redis_knows_better_it_keeps(
     before = everything(redis)
     for at, known in product(("n1", "n2"), (told(first), untold(first.seq, online=True))):
         attached = await roundtrip(attach(keys, at, ALICE, 0, limit=20, grace=0, known=known))
-        assert (first.seq + 1, False, None) == (attached.known.seq, attached.known.online, attached.edge)
+        assert (first.seq + 1, False, None) == (attached.known.seq, attached.known.online, attached.transition)
 
     assert before == everything(redis)
 
 
-async def test_an_edge_that_the_node_has_not_told_stays(
+async def test_a_transition_that_the_node_has_not_told_stays(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    To know of an edge is not to have told it: who is telling it goes on.
+    To know of a transition is not to have told it: who is telling it goes on.
     """
     first = came(node)
     known = untold(first.seq, online=True)
     attached = [await roundtrip(attach(keys, at, ALICE, 1, limit=20, grace=0, known=known)) for at in ("n1", "n2")]
 
-    assert [None, None] == [one.edge for one in attached]
+    assert [None, None] == [one.transition for one in attached]
     assert (first,) == await roundtrip(claims(keys, "n1"))
 
 
-async def test_an_edge_that_was_told_is_ended_by_its_acknowledgement(
+async def test_a_transition_that_was_told_is_ended_by_its_acknowledgement(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
@@ -634,15 +643,15 @@ async def test_an_edge_that_was_told_is_ended_by_its_acknowledgement(
     first = came(node)
     attached = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))
     again = await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0, known=told(first)))
-    following = Edge(ALICE, first.seq + 1, online=False)
+    following = Transition(ALICE, first.seq + 1, online=False)
 
-    assert (None, None) == (attached.edge, again.edge)
+    assert (None, None) == (attached.transition, again.transition)
     assert following == await roundtrip(acknowledge(keys, "n1", first, grace=GRACE))
     assert (following,) == await roundtrip(claims(keys, "n1"))
     assert [(following.seq, "offline")] == mailbox(redis, keys)
 
 
-async def test_told_edges_of_an_old_dump_are_dropped(
+async def test_told_transitions_of_an_old_dump_are_dropped(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
@@ -654,7 +663,7 @@ async def test_told_edges_of_an_old_dump_are_dropped(
     mortal_redis.keep_dump()
     mortal_node.tell(first)
     seq = left(mortal_node)
-    last = mortal_node.attach("alice").edge
+    last = mortal_node.attach("alice").transition
     assert last is not None
     mortal_redis.roll_back()
     back = Node(redis, "n2", epoch=mortal_node.epoch)
@@ -662,12 +671,12 @@ async def test_told_edges_of_an_old_dump_are_dropped(
     await roundtrip(leave(keys, "n1"))
 
     assert (first.seq + 1, first.seq + 2) == (seq, last.seq)
-    assert (None, last.seq, True) == (attached.edge, attached.known.seq, attached.known.online)
+    assert (None, last.seq, True) == (attached.transition, attached.known.seq, attached.known.online)
     assert [] == mailbox(redis, keys) + back.reap()
     assert 0 == redis.exists(keys.claim(ALICE), keys.claims("n1"), keys.claims("n2"))
 
 
-async def test_an_edge_of_an_old_dump_that_nobody_has_told_is_told(
+async def test_a_transition_of_an_old_dump_that_nobody_has_told_is_told(
     roundtrip: RoundTrip, mortal_redis: MortalRedis, mortal_node: Node
 ) -> None:
     """
@@ -682,7 +691,7 @@ async def test_an_edge_of_an_old_dump_that_nobody_has_told_is_told(
     attached = await roundtrip(attach(keys, "n2", ALICE, 1, limit=20, grace=0, known=known))
     await roundtrip(leave(keys, "n1"))
 
-    assert attached.edge is None
+    assert attached.transition is None
     assert [replace(first, attempt=2)] == back.reap()
 
 
@@ -690,8 +699,8 @@ async def test_what_is_told_again_elsewhere_goes_on_there(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    A node that was cut off has told its edge, and another, which has reaped it, is telling it again: that has it until
-    it is done, and the next edge does not begin meanwhile.
+    A node that was cut off has told its transition, and another, which has reaped it, is telling it again: that has it
+    until it is done, and the next transition does not begin meanwhile.
     """
     first = came(node)
     node.end_lease()
@@ -700,9 +709,11 @@ async def test_what_is_told_again_elsewhere_goes_on_there(
     back.attach("bob")
     attached = await roundtrip(attach(keys, "n1.new", ALICE, 1, limit=20, grace=0, known=told(first)))
 
-    assert attached.edge is None
+    assert attached.transition is None
     assert (again,) == await roundtrip(claims(keys, "n2"))
-    assert Edge(ALICE, first.seq + 1, online=False) == await roundtrip(acknowledge(keys, "n2", again, grace=GRACE))
+    assert Transition(ALICE, first.seq + 1, online=False) == await roundtrip(
+        acknowledge(keys, "n2", again, grace=GRACE)
+    )
     back.hang_up()
 
 
@@ -718,30 +729,30 @@ def full_redis(own_redis: redis_py.Redis) -> Callable[[], None]:
     return fill
 
 
-async def test_edges_are_told_when_redis_is_full(
+async def test_transitions_are_told_when_redis_is_full(
     roundtrip: RoundTrip, own_redis: redis_py.Redis, full_redis: Callable[[], None]
 ) -> None:
     """
-    In a full Redis edges are decided, handed over, taken back under a new name, reaped and acknowledged.
+    In a full Redis transitions are decided, handed over, taken back under a new name, reaped and acknowledged.
     """
     node, other = Node(own_redis, "n1"), Node(own_redis, "n2")
     keys = node.keys
-    bob = other.attach("bob", tell=False).edge
+    bob = other.attach("bob", tell=False).transition
     assert bob is not None
     full_redis()
 
-    first = (await roundtrip(attach(keys, "n1", ALICE, 1, limit=20, grace=0))).edge
+    first = (await roundtrip(attach(keys, "n1", ALICE, 1, limit=20, grace=0))).transition
     assert first is not None
-    assert (await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))).edge is None
+    assert (await roundtrip(attach(keys, "n1", ALICE, 0, limit=20, grace=0))).transition is None
     await roundtrip(join(keys, "n1.new", lease=LEASE, epoch=node.epoch))
     assert await roundtrip(reclaim(keys, "n1.new", first, former="n1", epoch=node.epoch))
     assert (first,) == await roundtrip(claims(keys, "n1.new"))
     following = await roundtrip(acknowledge(keys, "n1.new", first, grace=GRACE))
     await roundtrip(leave(keys, "n2"))
     assert await roundtrip(renew(keys, "n1.new", lease=LEASE, grace=GRACE)) is not None
-    reaped = (await roundtrip(reap(keys, "n1.new", grace=0))).edges
+    reaped = (await roundtrip(reap(keys, "n1.new", grace=0))).transitions
 
-    assert Edge(ALICE, first.seq + 1, online=False) == following
+    assert Transition(ALICE, first.seq + 1, online=False) == following
     assert (replace(bob, attempt=2),) == reaped
     for one in (node, other):
         one.hang_up()

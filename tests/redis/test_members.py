@@ -169,15 +169,15 @@ async def test_members_are_no_users_that_come_online(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    A part in a topic has no edges and no state: who joins is told to the topic, and to no hook.
+    A part in a topic has no transitions and no state: who joins is told to the topic, and to no hook.
     """
     answer = await roundtrip(attach(keys, "n1", [Count(part("ada"), 1)], grace=0))
     gone = await roundtrip(attach(keys, "n1", [Count(part("ada"), 0)], grace=0))
 
     assert answer is not None
     assert gone is not None
-    assert [None, None] == [one and one.edge for one in (*answer.attached, *gone.attached)]
-    assert 0 == redis.exists(keys.state(part("ada")), keys.edges(part("ada")), keys.claims("n1"))
+    assert [None, None] == [one and one.transition for one in (*answer.attached, *gone.attached)]
+    assert 0 == redis.exists(keys.state(part("ada")), keys.transitions(part("ada")), keys.claims("n1"))
 
 
 async def test_nothing_of_an_empty_topic_stays(node: Node, redis: redis_py.Redis, keys: Keys) -> None:
@@ -233,7 +233,7 @@ async def test_members_of_a_dead_node_leave_in_batches(
     told = changes(second_node)
 
     assert [True, True, False] == [step.more for step in steps]
-    assert [()] * 3 == [step.edges for step in steps]
+    assert [()] * 3 == [step.transitions for step in steps]
     assert len(told) <= 3
     assert set(users) - {"user-7"} == {user for change in told for user in change["left"]}
     assert 24 == sum(len(change["left"]) for change in told)
@@ -289,7 +289,7 @@ def back(mortal_redis: MortalRedis, node: Node, name: str = "n2") -> Node:
     return Node(mortal_redis.client, name, epoch=node.epoch)
 
 
-def settle(mortal_redis: MortalRedis, node: Node) -> None:
+def detect(mortal_redis: MortalRedis, node: Node) -> None:
     """Let the time pass in which nodes come back."""
     pass_time(mortal_redis.client, node.keys, LEASE / 2)
     node.renew()
@@ -308,7 +308,7 @@ async def test_members_join_again_in_an_emptied_redis(mortal_redis: MortalRedis)
     enter(again, "ada")
     early = members(mortal_redis.client, node.keys)
     enter(again, "bob")
-    settle(mortal_redis, again)
+    detect(mortal_redis, again)
     late = members(mortal_redis.client, node.keys)
 
     assert (False, {"ada"}) == (early.is_certain, early.users)
@@ -328,7 +328,7 @@ async def test_nobody_has_left_while_it_settles(mortal_redis: MortalRedis) -> No
     enter(again, "ada", "bob")
     go(again, "ada", grace=0)
     early = members(mortal_redis.client, node.keys)
-    settle(mortal_redis, again)
+    detect(mortal_redis, again)
 
     assert {"ada", "bob"} == early.users
     assert [{"joined": ["ada", "bob"]}, {"left": ["ada"]}] == changes(again)
@@ -350,7 +350,7 @@ async def test_members_of_an_old_dump_who_are_gone_leave(mortal_redis: MortalRed
     run(redis, leave(node.keys, "n1"), timeout=PATIENCE)  # its former name: its routes are in the dump
     again.reap()
     early = members(redis, node.keys)
-    settle(mortal_redis, again)
+    detect(mortal_redis, again)
 
     assert (False, {"ada", "bob"}) == (early.is_certain, early.users)
     assert [{"left": ["bob"]}] == changes(again)

@@ -1,4 +1,4 @@
-"""Who is connected where: leases, counts, edges, fences and limits, each operation in both colours."""
+"""Who is connected where: leases, counts, transitions, fences and limits, each operation in both colours."""
 
 import redis as redis_py
 
@@ -6,8 +6,8 @@ from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.presence.table import (
-    Edge,
     Renewed,
+    Transition,
     everyone,
     join,
     leave,
@@ -88,7 +88,7 @@ async def test_a_renewal_tells_what_redis_has_of_the_node(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    It answers with the epoch and how many streams and open edges the node has, so that a lost answer is noticed.
+    It answers with the epoch and how many streams and open transitions the node has, so that a lost answer is noticed.
     """
     node.attach("alice", 3, tell=False)
     node.attach("bob")
@@ -139,11 +139,11 @@ async def test_a_reaped_node_is_fenced(roundtrip: RoundTrip, redis: redis_py.Red
     assert set() == await roundtrip(online_of(keys, ["u:alice"]))
 
 
-async def test_the_first_connection_anywhere_is_the_edge(
+async def test_the_first_connection_anywhere_is_the_transition(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    A user comes online with the first connection on any node; further ones, there or elsewhere, are no edge.
+    A user comes online with the first connection on any node; further ones, there or elsewhere, are no transition.
     """
     first = await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=GRACE))
     more = [
@@ -151,22 +151,24 @@ async def test_the_first_connection_anywhere_is_the_edge(
         for at, count in (("n1", 2), ("n2", 1), ("n1", 1))
     ]
 
-    assert first.edge is not None
-    assert Edge("u:alice", first.edge.seq, online=True, attempt=1) == first.edge
+    assert first.transition is not None
+    assert Transition("u:alice", first.transition.seq, online=True, attempt=1) == first.transition
     assert [Attach.OK] * 4 == [attached.status for attached in (first, *more)]
-    assert [None] * 3 == [attached.edge for attached in more]
-    assert [(first.edge.seq, True)] * 4 == [(attached.known.seq, attached.known.online) for attached in (first, *more)]
+    assert [None] * 3 == [attached.transition for attached in more]
+    assert [(first.transition.seq, True)] * 4 == [
+        (attached.known.seq, attached.known.online) for attached in (first, *more)
+    ]
 
 
 async def test_the_count_is_absolute(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys) -> None:
     """
-    An attach that is repeated, after a lost answer say, changes nothing and tells no second edge.
+    An attach that is repeated, after a lost answer say, changes nothing and tells no second transition.
     """
     once = await roundtrip(attach(keys, "n1", "u:alice", 3, limit=20, grace=GRACE))
     after_once = everything(redis)
     again = await roundtrip(attach(keys, "n1", "u:alice", 3, limit=20, grace=GRACE))
 
-    assert (True, False) == (once.edge is not None, again.edge is not None)
+    assert (True, False) == (once.transition is not None, again.transition is not None)
     assert after_once == everything(redis)
     assert {b"n1": b"3"} == redis.hgetall(keys.route("u:alice"))
 
@@ -175,9 +177,9 @@ async def test_offline_is_told_when_the_last_node_lets_go(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    Without a grace the edge comes with the last connection on the last node, and its number is the next one.
+    Without a grace the transition comes with the last connection on the last node, and its number is the next one.
     """
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     second_node.attach("alice")
 
     left_one = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
@@ -187,8 +189,8 @@ async def test_offline_is_told_when_the_last_node_lets_go(
 
     assert came is not None
     assert {"u:alice"} == still_online
-    assert [None, Edge("u:alice", came.seq + 1, online=False), None] == [
-        attached.edge for attached in (left_one, left_both, repeated)
+    assert [None, Transition("u:alice", came.seq + 1, online=False), None] == [
+        attached.transition for attached in (left_one, left_both, repeated)
     ]
     assert [(came.seq, True), (came.seq + 1, False), (came.seq + 1, False)] == [
         (attached.known.seq, attached.known.online) for attached in (left_one, left_both, repeated)
@@ -197,22 +199,22 @@ async def test_offline_is_told_when_the_last_node_lets_go(
     assert [] == redis.keys(keys.route("*")) + redis.keys(keys.streams("*"))
 
 
-async def test_edges_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+async def test_transitions_are_numbered_without_gaps(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
     """
-    A user's edges alternate and count up by one; the first number is the clock's, so that it is new after a loss.
+    A user's transitions alternate and count up by one; the first number is the clock's, so that it is new after a loss.
     """
     before = now_ms(redis)
-    edges = []
+    transitions = []
     for count in (1, 0) * 3:
         attached = await roundtrip(attach(node.keys, "n1", "u:alice", count, limit=20, grace=0))
-        edges.append(attached.edge)
-        node.tell(attached.edge)
+        transitions.append(attached.transition)
+        node.tell(attached.transition)
 
-    assert None not in edges
-    first = edges[0]
+    assert None not in transitions
+    first = transitions[0]
     assert first is not None
     assert first.seq > before
-    assert [Edge("u:alice", first.seq + step, online=step % 2 == 0) for step in range(6)] == edges
+    assert [Transition("u:alice", first.seq + step, online=step % 2 == 0) for step in range(6)] == transitions
 
 
 async def test_the_state_is_kept_for_a_day(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
@@ -223,7 +225,7 @@ async def test_the_state_is_kept_for_a_day(roundtrip: RoundTrip, node: Node, red
     kept = (node.keys.state("u:alice"), node.keys.position("u:alice"))
     node.attach("alice")
     while_online = [redis.pttl(key) for key in kept]
-    node.tell((await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=0))).edge)
+    node.tell((await roundtrip(attach(node.keys, "n1", "u:alice", 0, limit=20, grace=0))).transition)
     after = [redis.pttl(key) for key in kept]
     left = {key for key in redis.scan_iter() if redis.pttl(key) == -1}
     node.attach("alice")
@@ -258,12 +260,12 @@ async def test_the_first_number_is_the_clocks_again_when_all_was_forgotten(
     """
     A user whose state has expired begins with a number above all earlier ones.
     """
-    came = node.attach("alice").edge
-    went = node.attach("alice", 0, grace=0).edge
+    came = node.attach("alice").transition
+    went = node.attach("alice", 0, grace=0).transition
     assert went is not None
     redis.delete(keys.state("u:alice"))
     before = await until(lambda: now_ms(redis) >= went.seq and now_ms(redis))
-    back = (await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))).edge
+    back = (await roundtrip(attach(keys, "n1", "u:alice", 1, limit=20, grace=0))).transition
 
     assert came is not None
     assert back is not None
@@ -272,7 +274,9 @@ async def test_the_first_number_is_the_clocks_again_when_all_was_forgotten(
     assert came.seq < went.seq < back.seq
 
 
-async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
+async def test_a_reload_within_the_grace_is_no_transition(
+    roundtrip: RoundTrip, node: Node, redis: redis_py.Redis
+) -> None:
     """
     A user who goes and comes back within the grace has never been offline, and nothing is left waiting.
     """
@@ -281,7 +285,7 @@ async def test_a_reload_within_the_grace_is_no_edge(roundtrip: RoundTrip, node: 
     waiting = redis.zrange(node.keys.grace, 0, -1)
     came = await roundtrip(attach(node.keys, "n1", "u:alice", 1, limit=20, grace=LEASE))
 
-    assert (None, None) == (went.edge, came.edge)
+    assert (None, None) == (went.transition, came.transition)
     assert (True, True) == (went.known.online, came.known.online)
     assert went.known.seq == came.known.seq
     assert [b"u:alice"] == waiting
@@ -300,7 +304,7 @@ async def test_a_grace_that_is_cut_short_is_over(
     gone = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
 
     assert 1 == waiting
-    assert gone.edge is not None
+    assert gone.transition is not None
     assert 0 == redis.zcard(keys.grace)
 
 
@@ -348,7 +352,7 @@ async def test_a_falling_count_is_never_refused(roundtrip: RoundTrip, node: Node
     assert [Attach.OK, Attach.OK, Attach.LIMIT] == [same.status, fewer.status, more.status]
 
 
-async def test_a_connection_without_a_user_is_no_edge(
+async def test_a_connection_without_a_user_is_no_transition(
     roundtrip: RoundTrip, node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
@@ -363,7 +367,7 @@ async def test_a_connection_without_a_user_is_no_edge(
     went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
 
     assert [(Attach.OK, 0, False, None)] * 2 == [
-        (attached.status, attached.known.seq, attached.known.online, attached.edge) for attached in (came, went)
+        (attached.status, attached.known.seq, attached.known.online, attached.transition) for attached in (came, went)
     ]
     assert {"c:x"} == online
     assert 2 == kept
@@ -438,12 +442,12 @@ async def test_a_node_that_leaves_users_behind_is_reaped_next(
     """
     What a leaving node still has is emptied by the next reap, without waiting for the lease.
     """
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     await roundtrip(leave(keys, "n1"))
     reaped = await roundtrip(reap(keys, "n2", grace=0))
 
     assert came is not None
-    assert (Edge("u:alice", came.seq + 1, online=False),) == reaped.edges
+    assert (Transition("u:alice", came.seq + 1, online=False),) == reaped.transitions
     assert ["n2"] == await roundtrip(live_nodes(keys))
     assert [] == redis.keys(keys.streams("*"))
 

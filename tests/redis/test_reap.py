@@ -6,12 +6,12 @@ from dataclasses import replace
 import redis as redis_py
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import REAP_BATCH, Edge, Reaped, claims, everyone, join, leave, reap, renew
+from qrsocket.presence.table import REAP_BATCH, Reaped, Transition, claims, everyone, join, leave, reap, renew
 from tests.conftest import RoundTrip, until
 from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, Node, now_ms
 
-NOTHING = Reaped(more=False, edges=())
+NOTHING = Reaped(more=False, transitions=())
 
 
 def trace_of(redis: redis_py.Redis, node: str) -> list[bytes]:
@@ -46,7 +46,7 @@ async def test_users_of_a_dead_node_go_offline(
     """
     Those who were only there go offline; one who is elsewhere too stays; no trace of the dead node remains.
     """
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     node.attach("bob")
     second_node.attach("bob")
     await roundtrip(attach(keys, "n1", "c:x", 1, limit=20, grace=0))
@@ -56,7 +56,7 @@ async def test_users_of_a_dead_node_go_offline(
     reaped = await roundtrip(reap(keys, "n2", grace=0))
 
     assert came is not None
-    assert Reaped(more=False, edges=(Edge("u:alice", came.seq + 1, online=False),)) == reaped
+    assert Reaped(more=False, transitions=(Transition("u:alice", came.seq + 1, online=False),)) == reaped
     assert NOTHING == await roundtrip(reap(keys, "n2", grace=0))
     assert [] == trace_of(redis, "n1")
     assert {"u:bob"} == await roundtrip(everyone(keys))
@@ -76,8 +76,8 @@ async def test_many_users_are_reaped_in_batches(
     steps = [await roundtrip(reap(keys, "n2", grace=0)) for _ in range(4)]
 
     assert REAP_BATCH == 100
-    assert [(100, True), (100, True), (50, False), (0, False)] == [(len(step.edges), step.more) for step in steps]
-    told = Counter((edge.stream, edge.online) for step in steps for edge in step.edges)
+    assert [(100, True), (100, True), (50, False), (0, False)] == [(len(step.transitions), step.more) for step in steps]
+    told = Counter((transition.stream, transition.online) for step in steps for transition in step.transitions)
     assert Counter((user, False) for user in users) == told
     assert [] == trace_of(redis, "n1")
 
@@ -86,27 +86,29 @@ async def test_what_a_dead_node_had_to_tell_comes_in_batches(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    25 open edges of a dead node, whose users are elsewhere by now, take three calls of at most 10.
+    25 open transitions of a dead node, whose users are elsewhere by now, take three calls of at most 10.
     """
-    edges = set()
+    transitions = set()
     for number in range(25):
-        edges.add(node.attach(number, tell=False).edge)
+        transitions.add(node.attach(number, tell=False).transition)
         second_node.attach(number)
         node.attach(number, 0)
     node.end_lease()
 
     steps = [await roundtrip(reap(keys, "n2", grace=0, batch=10)) for _ in range(4)]
 
-    assert [(10, True), (10, True), (5, False), (0, False)] == [(len(step.edges), step.more) for step in steps]
-    assert {replace(edge, attempt=2) for edge in edges if edge} == {edge for step in steps for edge in step.edges}
+    assert [(10, True), (10, True), (5, False), (0, False)] == [(len(step.transitions), step.more) for step in steps]
+    assert {replace(transition, attempt=2) for transition in transitions if transition} == {
+        transition for step in steps for transition in step.transitions
+    }
     assert [] == trace_of(redis, "n1")
 
 
-async def test_the_edges_of_a_lost_answer_are_still_the_reapers(
+async def test_the_transitions_of_a_lost_answer_are_still_the_reapers(
     roundtrip: RoundTrip, node: Node, second_node: Node, keys: Keys
 ) -> None:
     """
-    An answer that never came is not given again, but its edges are counted by the renewal, and may be read.
+    An answer that never came is not given again, but its transitions are counted by the renewal, and may be read.
     """
     node.attach("alice")
     node.end_lease()
@@ -116,7 +118,7 @@ async def test_the_edges_of_a_lost_answer_are_still_the_reapers(
     renewed = await roundtrip(renew(keys, "n2", lease=LEASE, grace=GRACE))
     assert renewed is not None
     assert 1 == renewed.claims
-    assert lost.edges == await roundtrip(claims(keys, "n2"))
+    assert lost.transitions == await roundtrip(claims(keys, "n2"))
 
 
 async def test_exactly_one_batch_asks_for_no_more(
@@ -131,7 +133,7 @@ async def test_exactly_one_batch_asks_for_no_more(
 
     reaped = await roundtrip(reap(keys, "n2", grace=0, batch=5))
 
-    assert (5, False) == (len(reaped.edges), reaped.more)
+    assert (5, False) == (len(reaped.transitions), reaped.more)
 
 
 async def test_a_reaper_may_die_half_way(
@@ -146,22 +148,24 @@ async def test_a_reaper_may_die_half_way(
     second_node.attach("reaper's own")
     node.end_lease()
     begun = await roundtrip(reap(keys, "n2", grace=0, batch=10))
-    told, untold = begun.edges[:4], begun.edges[4:]
-    for edge in told:
-        second_node.tell(edge)
+    told, untold = begun.transitions[:4], begun.transitions[4:]
+    for transition in told:
+        second_node.tell(transition)
     second_node.end_lease()
     await roundtrip(join(keys, "n3", lease=LEASE))
 
-    edges: list[Edge] = []
+    transitions: list[Transition] = []
     more = True
     while more:
         step = await roundtrip(reap(keys, "n3", grace=0, batch=10))
-        edges += step.edges
+        transitions += step.transitions
         more = step.more
 
-    assert {replace(edge, attempt=2) for edge in untold} == {edge for edge in edges if edge.attempt == 2}
+    assert {replace(transition, attempt=2) for transition in untold} == {
+        transition for transition in transitions if transition.attempt == 2
+    }
     assert Counter([*(f"u:{number}" for number in range(15)), "u:reaper's own"]) == Counter(
-        edge.stream for edge in (*told, *edges)
+        transition.stream for transition in (*told, *transitions)
     )
     assert [] == trace_of(redis, "n1") + trace_of(redis, "n2")
 
@@ -180,7 +184,9 @@ async def test_several_dead_nodes_one_after_another(
 
     steps = [await roundtrip(reap(keys, "n3", grace=0)) for _ in range(2)]
 
-    assert [([], True), (["u:alice"], False)] == [([edge.stream for edge in step.edges], step.more) for step in steps]
+    assert [([], True), (["u:alice"], False)] == [
+        ([transition.stream for transition in step.transitions], step.more) for step in steps
+    ]
 
 
 async def test_a_reaper_whose_lease_ended_does_nothing(
@@ -214,27 +220,27 @@ async def test_a_dead_nodes_users_have_a_grace_too(
     came_back = await roundtrip(attach(keys, "n2", "u:alice", 1, limit=20, grace=LEASE))
 
     assert NOTHING == reaped
-    assert came_back.edge is None
+    assert came_back.transition is None
 
 
 async def test_the_end_of_a_grace_is_told_once(roundtrip: RoundTrip, node: Node, keys: Keys) -> None:
     """
     Who is not back when the grace is over goes offline, with the next number; a second reap tells nothing.
     """
-    came = node.attach("alice").edge
+    came = node.attach("alice").transition
     node.attach("alice", 0)
-    edges: list[Edge] = []
+    transitions: list[Transition] = []
 
     async def step() -> None:
-        edges.extend((await roundtrip(reap(keys, "n1", grace=GRACE))).edges)
+        transitions.extend((await roundtrip(reap(keys, "n1", grace=GRACE))).transitions)
 
     await step()
-    while not edges:
+    while not transitions:
         await step()
     await step()
 
     assert came is not None
-    assert [Edge("u:alice", came.seq + 1, online=False)] == edges
+    assert [Transition("u:alice", came.seq + 1, online=False)] == transitions
 
 
 async def test_a_grace_counts_from_the_first_leave(
@@ -263,9 +269,9 @@ async def test_due_graces_come_in_batches(roundtrip: RoundTrip, node: Node, redi
 
     steps = [await roundtrip(reap(keys, "n1", grace=GRACE, batch=10)) for _ in range(3)]
 
-    assert [(10, True), (10, True), (5, False)] == [(len(step.edges), step.more) for step in steps]
+    assert [(10, True), (10, True), (5, False)] == [(len(step.transitions), step.more) for step in steps]
     assert Counter(f"u:{number}" for number in range(25)) == Counter(
-        edge.stream for step in steps for edge in step.edges
+        transition.stream for step in steps for transition in step.transitions
     )
 
 

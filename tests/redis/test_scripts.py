@@ -120,14 +120,14 @@ async def test_presence_goes_on_when_redis_is_full(
     await until(lambda: has_ended(own_redis, keys, "dead"))
     reaped = await roundtrip(reap(keys, "n1", grace=0))
     assert {"u:alice"} == await roundtrip(online_of(keys, ["u:alice", "u:bob"]))
-    assert came.edge is not None
-    await roundtrip(acknowledge(keys, "n1", came.edge, grace=GRACE))
+    assert came.transition is not None
+    await roundtrip(acknowledge(keys, "n1", came.transition, grace=GRACE))
     went = await roundtrip(attach(keys, "n1", "u:alice", 0, limit=20, grace=0))
     await roundtrip(leave(keys, "n1"))
 
     assert (Attach.OK, Attach.OK) == (came.status, went.status)
-    assert went.edge is not None
-    assert ["u:bob"] == [edge.stream for edge in reaped.edges]
+    assert went.transition is not None
+    assert ["u:bob"] == [transition.stream for transition in reaped.transitions]
     assert [] == await roundtrip(live_nodes(keys))
     dead.hang_up()
 

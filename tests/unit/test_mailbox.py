@@ -1,4 +1,4 @@
-"""The edges that a node holds: each begun once, and remembered for when Redis forgets it."""
+"""The transitions that a node holds: each begun once, and remembered for when Redis forgets it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,12 +7,12 @@ import pytest
 
 from qrsocket.presence import mailbox as module
 from qrsocket.presence.mailbox import REMEMBERED, Mailbox
-from qrsocket.presence.table import UNKNOWN, Edge, Known
+from qrsocket.presence.table import UNKNOWN, Known, Transition
 
 ALICE, BOB, CAROL = "u:alice", "u:bob", "u:carol"
 GRACE, LEASE = 5.0, 15.0
-ONLINE = Edge(ALICE, 7, online=True)
-OFFLINE = Edge(ALICE, 8, online=False)
+ONLINE = Transition(ALICE, 7, online=True)
+OFFLINE = Transition(ALICE, 8, online=False)
 
 
 class Clock:
@@ -32,13 +32,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def to_tell() -> list[Edge]:
+def to_tell() -> list[Transition]:
     """What the mailbox has had told."""
     return []
 
 
 @pytest.fixture
-def mailbox(to_tell: list[Edge]) -> Mailbox:
+def mailbox(to_tell: list[Transition]) -> Mailbox:
     return Mailbox(to_tell.append, grace=GRACE, lease=LEASE)
 
 
@@ -50,9 +50,9 @@ def remembered(mailbox: Mailbox) -> set[str]:
     return {stream for stream in (ALICE, BOB, CAROL) if mailbox.known(stream) != UNKNOWN}
 
 
-def test_an_edge_is_told_once(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_a_transition_is_told_once(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
-    The same edge in another answer of Redis, as another attempt even, is not another edge while it is held.
+    The same transition in another answer of Redis, as another attempt even, is not another transition while it is held.
     """
     mailbox.take(ONLINE)
     mailbox.take(replace(ONLINE))
@@ -62,11 +62,11 @@ def test_an_edge_is_told_once(mailbox: Mailbox, to_tell: list[Edge]) -> None:
     assert {ALICE: ONLINE} == mailbox.held
 
 
-def test_edges_of_two_users_are_apart(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_transitions_of_two_users_are_apart(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
-    Each user has one edge at a time; one user's says nothing of another's, whatever its number.
+    Each user has one transition at a time; one user's says nothing of another's, whatever its number.
     """
-    bobs = Edge(BOB, 3, online=True)
+    bobs = Transition(BOB, 3, online=True)
     mailbox.take(ONLINE)
     mailbox.take(bobs)
     mailbox.end(ONLINE)
@@ -76,9 +76,10 @@ def test_edges_of_two_users_are_apart(mailbox: Mailbox, to_tell: list[Edge]) -> 
     assert mailbox.begin(bobs)
 
 
-def test_what_was_ended_may_come_again(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_what_was_ended_may_come_again(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
-    An edge that was another node's meanwhile, and is this one's again, is held again; it is told unless it was here.
+    A transition that was another node's meanwhile, and is this one's again, is held again; it is told unless it was
+    here.
     """
     again = replace(ONLINE, attempt=3)
     mailbox.take(ONLINE)
@@ -90,9 +91,9 @@ def test_what_was_ended_may_come_again(mailbox: Mailbox, to_tell: list[Edge]) ->
     assert mailbox.begin(again)
 
 
-def test_what_was_told_here_does_not_begin_again(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_what_was_told_here_does_not_begin_again(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
-    When only the acknowledgement was lost, the edge comes again, to be acknowledged and not to be told.
+    When only the acknowledgement was lost, the transition comes again, to be acknowledged and not to be told.
     """
     mailbox.take(ONLINE)
     assert mailbox.begin(ONLINE)
@@ -109,7 +110,7 @@ def test_what_was_told_here_does_not_begin_again(mailbox: Mailbox, to_tell: list
 
 def test_what_is_another_nodes_does_not_begin(mailbox: Mailbox) -> None:
     """
-    An edge that was dropped before its turn came is not told here.
+    A transition that was dropped before its turn came is not told here.
     """
     mailbox.take(ONLINE)
     mailbox.drop(ONLINE)
@@ -120,7 +121,8 @@ def test_what_is_another_nodes_does_not_begin(mailbox: Mailbox) -> None:
 
 def test_what_has_begun_goes_on(mailbox: Mailbox) -> None:
     """
-    An edge that is being told when another node gets it stays held, until it has ended: its next is not begun before.
+    A transition that is being told when another node gets it stays held, until it has ended: its next is not begun
+    before.
     """
     mailbox.take(ONLINE)
     mailbox.begin(ONLINE)
@@ -132,7 +134,7 @@ def test_what_has_begun_goes_on(mailbox: Mailbox) -> None:
     assert {} == mailbox.held
 
 
-def test_a_later_edge_takes_the_place(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_a_later_transition_takes_the_place(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
     Redis gives the next only when the one before is done with: the earlier does not begin, and its end is none of the
     later.
@@ -148,7 +150,7 @@ def test_a_later_edge_takes_the_place(mailbox: Mailbox, to_tell: list[Edge]) -> 
 
 def test_what_has_begun_is_not_what_follows(mailbox: Mailbox) -> None:
     """
-    That an edge has begun says nothing of the one that took its place: that is another node's when dropped.
+    That a transition has begun says nothing of the one that took its place: that is another node's when dropped.
     """
     mailbox.take(ONLINE)
     mailbox.begin(ONLINE)
@@ -161,9 +163,9 @@ def test_what_has_begun_is_not_what_follows(mailbox: Mailbox) -> None:
     assert not mailbox.begin(OFFLINE)
 
 
-def test_an_old_edge_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Edge]) -> None:
+def test_an_old_transition_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Transition]) -> None:
     """
-    An answer that was overtaken, with an edge from before the one that is held, is none.
+    An answer that was overtaken, with a transition from before the one that is held, is none.
     """
     mailbox.take(OFFLINE)
     mailbox.take(ONLINE)
@@ -194,9 +196,9 @@ def test_an_old_edge_is_not_taken_for_a_newer(mailbox: Mailbox, to_tell: list[Ed
     ],
     ids=["nothing", "heard", "held", "told, then heard", "told", "told, and heard of a later", "late", "of another"],
 )
-def test_the_last_edge_is_known(mailbox: Mailbox, act: Callable[[Mailbox], object], known: Known) -> None:
+def test_the_last_transition_is_known(mailbox: Mailbox, act: Callable[[Mailbox], object], known: Known) -> None:
     """
-    What is known of a user is the last edge that was heard of, from wherever, and the last that was told here.
+    What is known of a user is the last transition that was heard of, from wherever, and the last that was told here.
     """
     act(mailbox)
 
@@ -223,11 +225,11 @@ def test_who_was_not_heard_of_is_forgotten(mailbox: Mailbox, clock: Clock) -> No
 
 def test_who_is_here_is_not_forgotten(mailbox: Mailbox, clock: Clock) -> None:
     """
-    Who has a connection here, or an edge to be told here, is remembered however long it lasts, and a minute after.
+    Who has a connection here, or a transition to be told here, is remembered however long it lasts, and a minute after.
     """
     mailbox.learn(ALICE, Known(7, online=True))
     mailbox.learn(CAROL, Known(9, online=True))
-    mailbox.take(Edge(BOB, 3, online=True))
+    mailbox.take(Transition(BOB, 3, online=True))
     for _ in range(5):
         clock.now += REMEMBERED + GRACE
         mailbox.forget(lambda stream: stream == ALICE)
@@ -265,16 +267,16 @@ def test_redis_must_not_forget_who_went(mailbox: Mailbox, clock: Clock) -> None:
 
 def test_what_is_remembered_is_bounded(mailbox: Mailbox, clock: Clock) -> None:
     """
-    Thousands who come and go leave nothing behind: neither memories nor edges, told or dropped.
+    Thousands who come and go leave nothing behind: neither memories nor transitions, told or dropped.
     """
     for number in range(1_000):
-        edge = Edge(f"u:{number}", 1, online=True)
-        mailbox.take(edge)
-        if number % 2 and mailbox.begin(edge):
-            mailbox.told(edge)
-            mailbox.end(edge)
+        transition = Transition(f"u:{number}", 1, online=True)
+        mailbox.take(transition)
+        if number % 2 and mailbox.begin(transition):
+            mailbox.told(transition)
+            mailbox.end(transition)
         else:
-            mailbox.drop(edge)
+            mailbox.drop(transition)
     clock.now += REMEMBERED + GRACE
     mailbox.forget(nobody)
 

@@ -15,7 +15,7 @@ from qrsocket.position import Entry, Missed, Position
 from qrsocket.presence import registry as module
 from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.registry import STREAMS_PER_CALL, Fenced, Registration, Registry
-from qrsocket.presence.table import Answer, Attached, Count, Edge, Known
+from qrsocket.presence.table import Answer, Attached, Count, Known, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
@@ -59,7 +59,7 @@ class FarEnd:
         self.go = asyncio.Event()
         self.go.set()
         self.came = asyncio.Event()
-        self.edges: dict[Stream, Edge] = {}
+        self.transitions: dict[Stream, Transition] = {}
         self.revoked: dict[Stream, float] = {}
 
     async def answer(self, asked: Asked) -> Answer | None:
@@ -82,7 +82,7 @@ class FarEnd:
             if not is_too_many:
                 self.route[stream] = here
             known = Known(3, True) if stream.startswith("u:") else Known()
-            attached.append(None if is_too_many else Attached(TOP, TOP, known, self.edges.get(stream)))
+            attached.append(None if is_too_many else Attached(TOP, TOP, known, self.transitions.get(stream)))
         return Answer(attached, [_page(position) for _, position in asked.since], revoked)
 
     @property
@@ -104,11 +104,11 @@ class Scene:
 
     def __init__(self, far_end: FarEnd, settings: Settings) -> None:
         self.far_end, self.here = far_end, Counter[Stream]()
-        self.edges: list[Edge] = []
+        self.transitions: list[Transition] = []
         self.proofs: dict[Stream, list[float]] = {}
         self.tops: list[tuple[Stream, Position]] = []
         self.trouble = Trouble("sockets stay open")
-        self.mailbox = Mailbox(self.edges.append, grace=5, lease=15)
+        self.mailbox = Mailbox(self.transitions.append, grace=5, lease=15)
         self.registry = Registry(
             settings,
             lambda stream: self.here[stream],
@@ -336,16 +336,16 @@ async def test_each_shard_gets_its_own(new_scene: Callable[..., Scene]) -> None:
 
 async def test_what_is_learnt_is_passed_on(scene: Scene) -> None:
     """
-    Edges to tell, what is known of users' edges, and the newest message of each stream that is here.
+    Transitions to tell, what is known of users' transitions, and the newest message of each stream that is here.
     """
     scene.run()
-    scene.far_end.edges["u:ada"] = edge = Edge("u:ada", 3, online=True)
+    scene.far_end.transitions["u:ada"] = transition = Transition("u:ada", 3, online=True)
     await scene.subscribe("u:ada", "t:a")
     scene.here["t:a"] = 0
-    scene.far_end.edges.clear()
+    scene.far_end.transitions.clear()
     await scene.registry.register(["t:a"], {})
 
-    assert [edge] == scene.edges
+    assert [transition] == scene.transitions
     assert Known(3, True) == scene.mailbox.known("u:ada")
     assert [("u:ada", TOP), ("t:a", TOP)] == scene.tops
     await scene.subscribe("u:ada")

@@ -231,7 +231,7 @@ def test_a_script_is_loaded_with_what_it_includes(name: str, settles: int, first
 
     assert [first_line, "-- app:"] == lines[:2]
     assert 1 == script.source.count("#!lua")
-    assert settles == script.source.count("local function settle(")
+    assert settles == script.source.count("local function detect(")
     assert 1 >= script.source.count("local epoch =")
     assert "--include" not in script.source
     assert script is Script.load(name, base="app:")
