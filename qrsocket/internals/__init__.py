@@ -30,6 +30,8 @@ def require(distribution: str, thing: object, *names: str) -> None:
 
 def refuse(distribution: str, reason: str) -> NoReturn:
     """
+    Say that this version of *distribution* will not do, and why.
+
     Raises:
         ImportError: This version of *distribution* cannot be worked with.
     """

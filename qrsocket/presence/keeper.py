@@ -175,11 +175,8 @@ class Keeper:
         return redis_forgot
 
     def _held(self, keys: Keys) -> list[Transition]:
-        return [
-            transition
-            for transition in self.mailbox.held.values()
-            if self._keyspace.of_stream(transition.stream) is keys
-        ]
+        held = self.mailbox.held.values()
+        return [one for one in held if self._keyspace.of_stream(one.stream) is keys]
 
     async def _keep(self) -> None:
         """Renew the lease, reap the dead, and tell what Redis may not know, until fenced."""

@@ -11,7 +11,8 @@ from qrsocket.message import ORDERS, Close, Kind, Message
 from qrsocket.position import Entry, Position
 from qrsocket.server.asgi_writer import AsgiWriter
 from qrsocket.server.limits import CLOSE_TIMEOUT, SERVERS_CLOSE_TIMEOUT
-from qrsocket.server.outgoing import Outbox, Outgoing
+from qrsocket.server.outbox import Outbox
+from qrsocket.server.outgoing import Outgoing
 from qrsocket.server.subscription import Subscription
 from qrsocket.server.wire import Wire
 from qrsocket.settings import Settings

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from qrsocket.errors import CloseCode
+from qrsocket.server.outbox import Outbox, flush
 from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -18,40 +19,6 @@ logger = logging.getLogger(__name__)
 Write: TypeAlias = Callable[[list[bytes]], Any]
 
 PIECE_BYTES = 64 * 1024
-
-
-class Outbox:
-    """The connections of a node for which something waits."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Outgoing] = []
-        self._is_held = False
-
-    def add(self, connection: "Outgoing") -> None:
-        """Have what waits for *connection* written in this turn of the loop."""
-        if not self._waiting and not self._is_held:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append(connection)
-
-    def hold(self) -> None:
-        """Write nothing before `flush` is called, by whoever has much to offer now."""
-        self._is_held = True
-
-    def flush(self) -> None:
-        self._is_held = False
-        connections, self._waiting = self._waiting, []
-        for connection in connections:
-            flush(connection)
-
-
-def flush(connection: "Outgoing") -> None:
-    """Write what waits for *connection*. One that cannot be written to does not harm the others."""
-    try:
-        connection.flush()
-    except Exception:
-        logger.exception("writing failed")
-        connection.gone()
-        connection.close(CloseCode.INTERNAL_ERROR)
 
 
 def _piece_of(frames: Iterable[bytes]) -> list[bytes]:

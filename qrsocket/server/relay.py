@@ -7,7 +7,7 @@ from qrsocket.fanout.publish import Frame
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
-from qrsocket.server.outgoing import Outbox
+from qrsocket.server.outbox import Outbox
 from qrsocket.signing import Ring
 
 logger = logging.getLogger(__name__)

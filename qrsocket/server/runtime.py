@@ -31,7 +31,7 @@ from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
 from qrsocket.server.listings import Listings
 from qrsocket.server.mender import Mender
-from qrsocket.server.outgoing import Outbox
+from qrsocket.server.outbox import Outbox
 from qrsocket.server.parsing import Parsing
 from qrsocket.server.places import Places, most_strangers
 from qrsocket.server.reaper import reap_jobs

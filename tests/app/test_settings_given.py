@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.local import Proxy
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -14,13 +15,15 @@ from qrsocket import Settings, Socket, Unavailable, User, authenticated, clients
 from qrsocket.celery import install, job, notify_user
 from qrsocket.celery.run import Run
 from qrsocket.celery.saying import say
-from qrsocket.celery.watched import settings_of
+from qrsocket.celery.watched import settings_by_name, settings_of
 from qrsocket.celery.watcher import begin, watcher_of
+from qrsocket.context import Context, current_settings, running_for
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server import SocketRouter
+from qrsocket.settings import get_settings
 from qrsocket.streams import of_user
 from qrsocket.sync import Socket as BlockingSocket
 from qrsocket.sync import socket as blocking
@@ -165,6 +168,7 @@ async def test_a_redis_that_is_away_holds_up_its_own_jobs(redis_server: Embedded
             await asyncio.sleep(5 * MS)
     watcher_of(other).unwatch(run)
     assert 1 == len(watcher_of(nowhere).outbox)
+    watcher_of(nowhere).outbox._words.clear()  # or its thread would go on trying beside other tests
 
 
 def test_settings_of_a_celery_application_stay(other: Settings) -> None:
@@ -178,3 +182,36 @@ def test_settings_of_a_celery_application_stay(other: Settings) -> None:
     assert other == settings_of(app)
     with pytest.raises(ValueError, match="installed with other settings"):
         install(app, settings=Settings(application="third"))
+
+
+def test_eager_tasks_have_the_settings_of_their_caller(other: Settings) -> None:
+    """
+    A task that runs eagerly, of an application that was given none, sends by the settings of whoever calls it.
+    """
+    app = install(Celery("jobs", set_as_current=False))
+    app.conf.task_always_eager = True
+    seen = []
+
+    @app.task(name="settings_given.see", shared=False)
+    def see() -> None:
+        seen.append(current_settings())
+
+    with running_for(Context(user="alice", settings=other)):
+        see.delay()
+
+    assert [other] == seen
+
+
+def test_what_waits_is_told_by_the_settings_of_its_application(redis_server: EmbeddedRedis, other: Settings) -> None:
+    """
+    Wherever a task is queued, that it waits is told where its start and end will be, also by way of a Proxy.
+    """
+    app = install(Celery("jobs", set_as_current=False), settings=other)
+
+    @app.task(name="settings_given.wait", shared=False)
+    def wait() -> None: ...
+
+    assert wait.name in app.tasks
+    assert other == settings_by_name(wait.name)
+    assert other == settings_of(Proxy(lambda: app))
+    assert get_settings() == settings_by_name("settings_given.unknown")

@@ -13,7 +13,7 @@ from qrsocket.presence.table import Members as Read
 from qrsocket.server.connection import Connection
 from qrsocket.server.framing import event_of
 from qrsocket.server.hub import Hub
-from qrsocket.server.outgoing import Outbox
+from qrsocket.server.outbox import Outbox
 from qrsocket.server.subscription import Subscription
 from qrsocket.server.wire import PLAIN, VERSION1, Wire
 from qrsocket.settings import Settings

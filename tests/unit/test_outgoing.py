@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from qrsocket.errors import CloseCode
-from qrsocket.server.outgoing import Outbox, Outgoing
+from qrsocket.server.outbox import Outbox
+from qrsocket.server.outgoing import Outgoing
 from qrsocket.settings import Settings
 
 

@@ -1,0 +1,46 @@
+"""The connections of a node for which something waits: all are written to together, once in a turn of the loop."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from qrsocket.errors import CloseCode
+
+if TYPE_CHECKING:
+    from qrsocket.server.outgoing import Outgoing  # which adds itself here
+
+logger = logging.getLogger(__name__)
+
+
+class Outbox:
+    """The connections of a node for which something waits."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Outgoing] = []
+        self._is_held = False
+
+    def add(self, connection: "Outgoing") -> None:
+        """Have what waits for *connection* written in this turn of the loop."""
+        if not self._waiting and not self._is_held:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(connection)
+
+    def hold(self) -> None:
+        """Write nothing before `flush` is called, by whoever has much to offer now."""
+        self._is_held = True
+
+    def flush(self) -> None:
+        self._is_held = False
+        connections, self._waiting = self._waiting, []
+        for connection in connections:
+            flush(connection)
+
+
+def flush(connection: "Outgoing") -> None:
+    """Write what waits for *connection*. One that cannot be written to does not harm the others."""
+    try:
+        connection.flush()
+    except Exception:
+        logger.exception("writing failed")
+        connection.gone()
+        connection.close(CloseCode.INTERNAL_ERROR)
