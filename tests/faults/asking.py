@@ -22,7 +22,10 @@ FAILING = ("fail", "crash", "late")
 
 
 class Asking:
-    """The questions of one connection: one at a time to the application, and beside them one at a time about topics."""
+    """
+    The questions of one connection: one at a time to the application, and beside them one at a time about topics. The
+    last is asked when the device stays.
+    """
 
     def __init__(self, device: Device, session: str, record: Callable[..., None]) -> None:
         self._device, self._session, self._record = device, session, record
@@ -31,12 +34,14 @@ class Asking:
         self._waiting: dict[str, asyncio.Event] = {}
 
     async def run(self, write: Write) -> None:
-        """Ask until cancelled, or for ever."""
+        """Ask until cancelled, or until the device stays and each request is answered."""
+        self._device.asks = True
         async with asyncio.TaskGroup() as together:
             if self._device.habits.asks:
                 together.create_task(self._ask_the_application(write))
             if self._device.habits.protocol == V1:
                 together.create_task(self._roam(write))
+        self._device.asks = False
 
     def answered(self, request: str | None) -> None:
         """A message to the user answers *request*; None: what was asked last."""
@@ -64,8 +69,7 @@ class Asking:
             self._waiting[request].set()
 
     async def _ask_the_application(self, write: Write) -> None:
-        while True:
-            await asyncio.sleep(self._device.chance.uniform(*REQUEST_PAUSE))
+        while await self._wants_more(REQUEST_PAUSE):
             if self._device.habits.protocol == V1 and self._device.chance.random() < 0.7:
                 await self._request(write)
             else:
@@ -102,10 +106,7 @@ class Asking:
         for topic in device.habits.rooms:
             if not device.topic(topic).is_joined and chance.random() < 0.7:
                 await self._join(write, topic)
-        while device.habits.rooms:
-            await asyncio.sleep(chance.uniform(*ROAM_PAUSE))
-            if device.stays.is_set():
-                return
+        while device.habits.rooms and await self._wants_more(ROAM_PAUSE):
             topic = chance.choice(device.habits.rooms)
             if device.topic(topic).is_joined:
                 await self._control(write, "leave", topic=topic)
@@ -125,6 +126,13 @@ class Asking:
         self._record("asked", request=request, fails=False)
         await write(f"!{name}\n{json.dumps({**fields, 'request': request})}")
         await self._waiting[request].wait()
+
+    async def _wants_more(self, pause: tuple[float, float]) -> bool:
+        """Wait so long, or until the device stays: then it does not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._device.chance.uniform(*pause)):
+                await self._device.stays.wait()
+        return not self._device.stays.is_set()
 
     def _new(self) -> str:
         request = f"{self._session}?{next(self._numbers)}"

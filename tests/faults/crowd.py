@@ -64,10 +64,14 @@ class Crowd:
                 device.cut()
 
     async def stay(self, patience: float) -> list[str]:
-        """Let nobody leave any more, and wait until all are open. Returns those that are not."""
+        """Let nobody leave or ask any more, and wait until all are open. Returns those that are not."""
         for device in self._devices.values():
             device.stays.set()
         return await self._without(lambda device: device.is_open, patience)
+
+    async def rest(self, patience: float) -> list[str]:
+        """Wait until each device has its answers. Returns those that have not."""
+        return await self._without(lambda device: not device.asks, patience)
 
     async def finish(self, patience: float) -> list[str]:
         """Wait until each device has received the very last message. Returns those that have not."""
@@ -157,6 +161,7 @@ async def run(seed: str, ports: dict[str, int]) -> None:
             hear=crowd.hear,
             scatter=crowd.scatter,
             stay=crowd.stay,
+            rest=crowd.rest,
             finish=crowd.finish,
             truth=crowd.truth,
             views=crowd.views,

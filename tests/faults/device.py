@@ -59,11 +59,12 @@ class Device:
         former: Id of its last connection.
         topics: That it has joined once, and everyone's.
         jobs: Of those that its user watches, number and name of the newest state that it was told.
+        asks: It has a request that is not answered, or will have one.
         is_open: It can be sent to.
         has_been_open: Since it exists.
         has_last: It has received the very last message to its user.
         hears: Cleared, it stops reading.
-        stays: Set, it wanders no more.
+        stays: Set, it wanders no more and asks no more.
         connection: While it has one.
     """
 
@@ -75,6 +76,7 @@ class Device:
     former: str = ""
     topics: dict[str, Topic] = field(default_factory=dict)
     jobs: dict[str, tuple[int, str]] = field(default_factory=dict)
+    asks: bool = False
     is_open: bool = False
     has_been_open: bool = False
     has_last: bool = False

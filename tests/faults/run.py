@@ -23,6 +23,7 @@ PUBLISHERS_TIMEOUT = 25.0
 JOBS_TIMEOUT = 10.0
 STAY_TIMEOUT = 10.0
 SETTLE_TIMEOUT = LEASE + TICK + GRACE + 4
+REST_TIMEOUT = 5.0
 FINISH_TIMEOUT = 5.0
 CHECK_PAUSE = 0.1
 
@@ -130,6 +131,9 @@ async def _settle(all: Stage) -> list[str]:
         if (await _look(all)).is_settled:
             break
         await asyncio.sleep(CHECK_PAUSE)
+    # A request may send a message, which must not come after the last.
+    if asking := await all.crowd.ask("rest", timeout=REST_TIMEOUT + 5, patience=REST_TIMEOUT):
+        notes.append(f"not answered within {REST_TIMEOUT:g} s: {', '.join(asking)}")
     # Who has the very last message to its user has all that came before.
     await all.awaiting.ask("last", timeout=PUBLISHERS_TIMEOUT)
     if without := await all.crowd.ask("finish", timeout=FINISH_TIMEOUT + 5, patience=FINISH_TIMEOUT):
