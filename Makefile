@@ -12,7 +12,7 @@ ON_LOWEST := tests/redis/test_clients.py tests/redis/test_sender.py tests/redis/
 SEED ?= 1
 DURATION ?= 65
 
-.PHONY: help demo test fast faults mutations matrix bench lint format dist clean
+.PHONY: help demo test core fast faults mutations matrix bench lint format dist clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -21,13 +21,17 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 	$(BIN)/qrsocket dev api.main:app --celery worker.app:app --nodes 2
 
 # Several at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
-test: lint ## run all tests, the fast ones first
+test: lint core ## run all tests, the fast ones first
 	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
 	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
 	$(BIN)/nox -s lowest -- $(ON_LOWEST)
 
-fast: $(VENV)/ready ## run the tests that need no processes
+core: $(VENV)/ready ## try each branch of what decides who gets what, without sockets and Redis
+	$(BIN)/coverage run -m pytest tests/core
+	$(BIN)/coverage report
+
+fast: core ## run the tests that need no processes
 	$(BIN)/pytest tests/test_architecture.py tests/unit
 	$(BIN)/pytest -n 2 tests/redis tests/app
 

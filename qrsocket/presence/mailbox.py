@@ -36,16 +36,24 @@ class Mailbox:
         held: Transitions to tell, and those that are being told.
     """
 
-    def __init__(self, on_transition: Callable[[Transition], None], *, grace: float, lease: float) -> None:
+    def __init__(
+        self,
+        on_transition: Callable[[Transition], None],
+        *,
+        grace: float,
+        lease: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         Args:
             on_transition: Gets each transition, to `begin` and `end` it; one that was told may come once more, and does
                 not begin. Must not block.
             grace, lease: Seconds, as in the settings.
+            clock: Tells the seconds since some moment.
         """
         self.held: dict[Stream, Transition] = {}
         self._begun: set[Transition] = set()
-        self._on_transition = on_transition
+        self._on_transition, self._clock = on_transition, clock
         self._remembered, self._undecided = REMEMBERED + grace, grace + lease
         self._memories: dict[Stream, Memory] = {}  # what was touched last is last
 
@@ -105,7 +113,7 @@ class Mailbox:
         Return of whom this node knows something that Redis must not forget, though they have no connection here: what
         they were told, that they went, or that they left a moment ago and it was to be seen whether they come back.
         """
-        recently = time.monotonic() - self._undecided
+        recently = self._clock() - self._undecided
         return {
             stream
             for stream, memory in self._memories.items()
@@ -117,11 +125,11 @@ class Mailbox:
         Whether what this node knows as told may have been the last. If another node has told something since, that one
         remembers it for longer than this one.
         """
-        return memory.told > 0 and memory.told_at > time.monotonic() - REMEMBERED
+        return memory.told > 0 and memory.told_at > self._clock() - REMEMBERED
 
     def forget(self, is_here: Callable[[Stream], object]) -> None:
         """Forget who was not heard of for a minute and has no connection here."""
-        now = time.monotonic()
+        now = self._clock()
         for stream, memory in tuple(self._memories.items()):
             if memory.at > now - self._remembered:
                 return
@@ -132,6 +140,6 @@ class Mailbox:
 
     def _touch(self, stream: Stream) -> Memory:
         memory = self._memories.pop(stream, None) or Memory()
-        memory.at = time.monotonic()
+        memory.at = self._clock()
         self._memories[stream] = memory
         return memory

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from qrsocket.presence import mailbox as module
 from qrsocket.presence.mailbox import REMEMBERED, Mailbox
 from qrsocket.presence.table import UNKNOWN, Known, Transition
 
@@ -16,19 +15,18 @@ OFFLINE = Transition(ALICE, 8, online=False)
 
 
 class Clock:
+    """One that stands still."""
+
     def __init__(self) -> None:
         self.now = 1_000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of this process, which stands still."""
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -38,8 +36,8 @@ def to_tell() -> list[Transition]:
 
 
 @pytest.fixture
-def mailbox(to_tell: list[Transition]) -> Mailbox:
-    return Mailbox(to_tell.append, grace=GRACE, lease=LEASE)
+def mailbox(to_tell: list[Transition], clock: Clock) -> Mailbox:
+    return Mailbox(to_tell.append, grace=GRACE, lease=LEASE, clock=clock)
 
 
 def nobody(_stream: str) -> int:

@@ -535,3 +535,39 @@ async def test_who_comes_again_and_again_keeps_nobody_out(new_scene: Callable[..
     assert [(1, 1.0), (1, 9.0)] == [
         (count.here, count.issued) for asked in far_end.asked for count in asked.counts.values()
     ]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_who_has_given_up_during_the_call(scene: Scene, fails: bool) -> None:
+    """
+    Whatever becomes of the call, those who still wait are answered, and he is not.
+    """
+    scene.run()
+    scene.far_end.go.clear()
+    scene.far_end.fails = [Unavailable("away", 1.0)] if fails else []
+    gone, waits = scene.subscribe("t:a"), scene.subscribe("t:b")
+    await scene.far_end.came.wait()
+    gone.cancel()
+    await asyncio.wait([gone])
+    scene.far_end.go.set()
+    await asyncio.wait([waits])
+
+    assert gone.cancelled()
+    assert fails == isinstance(waits.exception(), Unavailable)
+
+
+def test_two_registrations_together() -> None:
+    """
+    As if all had been told at once: what the later one says of a stream counts.
+    """
+    answer: Any = None
+    newer = Position("e", 9)
+    one = Registration(
+        ("u:ada", "t:a"), {"u:ada": TOP}, answer, {"u:ada": Attached(TOP, TOP, Known(), None)}, {}, set()
+    )
+    other = Registration(("t:b",), {"t:b": newer}, answer, {}, {"t:b": Missed(newer, newer, True)}, {"u:eve"})
+    both = one.with_those_of(other)
+
+    assert ("u:ada", "t:a", "t:b") == both.streams
+    assert {"u:ada": TOP, "t:b": newer} == both.since
+    assert (["u:ada"], ["t:b"], {"u:eve"}) == ([*both.attached], [*both.missed], both.revoked)

@@ -21,6 +21,7 @@ from qrsocket.server.wire import (
     VERSION1,
     VERSION_1,
     Inbound,
+    Json,
     wire_for,
 )
 from qrsocket.topics import MAX_TOPICS
@@ -322,3 +323,25 @@ def test_a_position_of_another_frame() -> None:
     assert read_position("!join", {}) is None
     with pytest.raises(SocketError, match=r"^!join: epoch and offset"):
         read_position("!join", [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ({}, "{}"),
+        ({"topic": "room"}, '{"topic":"room"}'),
+        ({"members": Json(b'["ada"]')}, '{"members":["ada"]}'),
+        (
+            {"topics": {"room": {"members": Json(b"[]"), "offset": 7}}, "n": 1},
+            '{"topics":{"room":{"members":[],"offset":7}},"n":1}',
+        ),
+    ],
+)
+def test_what_is_json_already(fields: dict[str, Any], body: str) -> None:
+    """
+    A value that was written for many is written as it is, at any depth.
+    """
+    frame = VERSION1.control("join", fields)
+
+    assert frame is not None
+    assert f"!join\n{body}" == event_of(frame)["text"]

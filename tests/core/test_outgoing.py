@@ -302,3 +302,48 @@ async def test_one_that_cannot_be_written_to(caplog: pytest.LogCaptureFixture) -
 
     assert (CloseCode.INTERNAL_ERROR, "") == ada.closing
     assert [[b"1"]] == bob.times
+
+
+async def test_nothing_is_offered_to_one_that_closes() -> None:
+    """
+    By none of the ways.
+    """
+    ada = Client(Outbox())
+    ada.close(1000)
+    ada.begin(ada.write)
+    ada.offer(b"1")
+    ada.offer_whatever_waits(b"2")
+    ada.offer_newest("a", b"3")
+    await turn()
+
+    assert [] == ada.times
+
+
+async def test_who_waits_together() -> None:
+    """
+    Several may wait for the same: all go on.
+    """
+    ada = Client(Outbox())
+    ada.begin(ada.write)
+    ada.pause()
+    ada.offer(b"1")
+    waiting = [asyncio.create_task(ada.wait_written()) for _ in range(3)]
+    await turn()
+    ada.resume()
+
+    await asyncio.gather(*waiting)
+
+
+async def test_room_for_what_nobody_is_promised() -> None:
+    """
+    There is, while the client takes what it gets; then, until half of what may wait does.
+    """
+    ada = Client(Outbox(), max_queued_messages=4)
+    ada.begin(ada.write)
+    rooms = [ada.has_room]
+    ada.pause()
+    for _ in range(3):
+        rooms.append(ada.has_room)
+        ada.offer(b"1")
+
+    assert ([True, True, True, True], False) == (rooms, ada.has_room)

@@ -1,101 +1,22 @@
 """The hub by itself: who gets what, in which order, and what becomes of those who have missed something."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 from pydantic_core import to_json
 
 from qrsocket.fanout.publish import Frame
-from qrsocket.message import NO_OPTIONS, Close, Kind, Message, Options
+from qrsocket.message import Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
 from qrsocket.presence.table import Members as Read
-from qrsocket.server.connection import Connection
-from qrsocket.server.framing import event_of
-from qrsocket.server.hub import Hub
-from qrsocket.server.outbox import Outbox
-from qrsocket.server.subscription import Subscription
-from qrsocket.server.wire import PLAIN, VERSION1, Wire
+from qrsocket.server.wire import PLAIN, VERSION1
 from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE
+from tests.core.scene import Scene, Stub, at, message, page, words_of
 
 ROOM = "t:room"
 ORDER = Message(Kind.JOIN, b"other")
-
-
-class Stub(Connection):
-    """A connection whose client takes nothing: what waits for it is what it has been told."""
-
-    def __init__(self, id: str, user: str | None, wire: Wire, settings: Settings) -> None:
-        outbox = Outbox()
-        outbox.hold()
-        super().__init__(id, None, wire, user, settings, outbox)  # type: ignore[arg-type]
-        self._told: list[str] = []
-        self.orders: list[Message] = []
-        self.on_order = self.orders.append
-
-    def told(self) -> list[str]:
-        """What has come since the last time, in words: `17 t=room 1`."""
-        self.take()
-        told, self._told = self._told, []
-        return told
-
-    def take(self) -> None:
-        """Let the client take all that waits."""
-        self.begin(self._take)
-        self.pause_writing()
-
-    def pause_writing(self) -> None:
-        """As a client that takes nothing more."""
-        self._write = None
-
-    def _take(self, frames: list[bytes]) -> None:
-        self._told += map(_words, frames)
-
-
-def _words(frame: bytes) -> str:
-    event = event_of(frame)
-    text: str = event["text"] if "text" in event else event["bytes"].decode()
-    return text.replace("\n", " ").rstrip()
-
-
-@dataclass
-class Scene:
-    """A hub, and what it has asked for."""
-
-    behind: list[Subscription] = field(default_factory=list)
-    stale: list[str] = field(default_factory=list)
-    members_changed: int = 0
-    hub: Hub = field(init=False)
-    settings: Settings = field(default_factory=Settings)
-
-    def __post_init__(self) -> None:
-        self.hub = Hub(self.behind.append, self.stale.append, self._on_members)
-
-    def _on_members(self) -> None:
-        self.members_changed += 1
-
-    def connect(self, id: str, user: str | None = "ada", *, wire: Wire = VERSION1) -> Stub:
-        connection = Stub(id, user, wire, self.settings)
-        self.hub.add(connection)
-        return connection
-
-    def join(
-        self, connection: Connection, stream: str, at: int = 10, *, missed: tuple[int, ...] = (), members: bool = False
-    ) -> Subscription:
-        """Subscribe, and begin at *at*; of a client that comes back, with these messages before."""
-        subscription = self.hub.subscribe(connection, stream, members=members)
-        self.hub.begin(subscription, page(at, *missed))
-        return subscription
-
-    def send(self, stream: str, offset: int | None, message: Message | None = None, epoch: str = "e") -> None:
-        message = message or Message(Kind.JSON, b"%d" % (offset or 0))
-        self.hub.deliver(Frame(1, epoch, "m1", ((stream, offset),), message))
-
-    def caught_up(self) -> list[Subscription]:
-        """Return who is to read since this was asked last."""
-        behind, self.behind[:] = list(self.behind), []
-        return behind
 
 
 @pytest.fixture
@@ -106,19 +27,6 @@ def scene() -> Scene:
 @pytest.fixture
 def new_scene() -> Callable[..., Scene]:
     return lambda **settings: Scene(settings=Settings(**settings))
-
-
-def at(offset: int, epoch: str = "e") -> Position:
-    return Position(epoch, offset)
-
-
-def message(offset: int, options: Options = NO_OPTIONS) -> Message:
-    return Message(Kind.JSON, b"%d" % offset, options)
-
-
-def page(top: int, *offsets: int, reached: int | None = None, is_whole: bool = True, epoch: str = "e") -> Missed:
-    entries = tuple(Entry(offset, message(offset)) for offset in offsets)
-    return Missed(at(top, epoch), at(top if reached is None else reached, epoch), is_whole, entries)
 
 
 # Subscriptions.
@@ -962,7 +870,7 @@ def test_what_is_not_kept_is_written_once(scene: Scene, latest: str) -> None:
 
     first, second, plain = (([*one._waiting] or [*one._newest.values()])[-1] for one in connections)
     assert first is second
-    assert ("1", "- t=*") == (_words(plain), _words(first).split(" k=")[0].removesuffix(" 1"))
+    assert ("1", "- t=*") == (words_of(plain), words_of(first).split(" k=")[0].removesuffix(" 1"))
 
 
 def test_newest_of_many_names_are_dropped(scene: Scene) -> None:
@@ -1031,3 +939,216 @@ def test_a_user_was_revoked_while_the_node_was_cut_off(scene: Scene) -> None:
 
     assert [(4101, "signed out"), None, (4101, "signed out")] == [one.closing for one in (old, new, coming)]
     assert 100.0 == new.revoked_at
+
+
+def test_the_oldest_proof_of_those_who_have_not_begun(scene: Scene) -> None:
+    """
+    It goes with the call that tells Redis of them. Those who are in have proven who they are, and topics ask for none.
+    """
+    old, young, inside = (scene.connect(id) for id in ("1", "2", "3"))
+    old.issued, young.issued, inside.issued = 100.0, 200.0, 50.0
+    scene.join(inside, "u:ada")
+    scene.hub.subscribe(young, "u:ada")
+    only_young = scene.hub.proof("u:ada")
+    scene.hub.subscribe(old, "u:ada")
+    scene.hub.subscribe(old, ROOM)
+
+    assert (200.0, 100.0) == (only_young, scene.hub.proof("u:ada"))
+    assert [None, None] == [scene.hub.proof(stream) for stream in (ROOM, "u:nobody")]
+
+
+def test_who_was_revoked_before_it_began(scene: Scene) -> None:
+    """
+    Those of the user whose proofs are from before are put out, and what they were subscribed to is returned once each;
+    those who are in stay, and so does one with a newer proof.
+    """
+    inside, old, young = (scene.connect(id) for id in ("1", "2", "3"))
+    young.issued = 100.0
+    scene.join(inside, "u:ada")
+    scene.hub.subscribe(old, "u:ada")
+    scene.hub.subscribe(young, "u:ada")
+
+    assert ("u:ada",) == scene.hub.put_out("u:ada", 100.0)
+    assert [None, (4101, "signed out"), None] == [one.closing for one in (inside, old, young)]
+    assert 2 == scene.hub.count("u:ada")
+    assert () == scene.hub.put_out("u:nobody", 100.0)
+
+
+def test_where_a_subscription_is(scene: Scene) -> None:
+    """
+    One that is live is where its stream is, one that is behind where it has read to.
+    """
+    live, behind = scene.connect("1"), scene.connect("2", "bob")
+    first = scene.join(live, ROOM)
+    scene.send(ROOM, 11)
+    second = scene.hub.subscribe(behind, ROOM)
+
+    assert [at(11), None] == [scene.hub.position_of(one) for one in (first, second)]
+    scene.send(ROOM, 13)
+    assert at(11) == scene.hub.position_of(first)
+    scene.hub.unsubscribe(live, ROOM)
+    assert at(11) == scene.hub.position_of(first)
+
+
+@pytest.mark.parametrize("kind", [Kind.HEARTBEAT, Kind.PROBE, Kind.PROGRESS, Kind.JOB, Kind.MEMBERS])
+@pytest.mark.parametrize(("stream", "offset"), [("u:ada", 11), ("u:nobody", None), ("j:u:nobody", 11), ("m:none", 11)])
+def test_what_redis_says_and_is_not_for_here(scene: Scene, kind: Kind, stream: str, offset: int | None) -> None:
+    """
+    Kinds that are not of messages tell nobody anything in another's place: a stream that nobody here has, an offset
+    where none belongs, a kind that is the node's own concern.
+    """
+    ada = scene.connect("1")
+    scene.join(ada, "u:ada")
+    scene.send(stream, offset, Message(kind, b"{}"))
+
+    assert [] == ada.told() == ada.orders == scene.behind
+
+
+def test_a_connection_that_closes_while_its_page_is_offered(scene: Scene) -> None:
+    """
+    An order in the page ends it, and its end takes its subscriptions: it does not become live after that.
+    """
+    ada = scene.connect("1")
+
+    def go() -> None:
+        scene.hub.remove(ada)
+
+    ada.on_close = go
+    subscription = scene.join(ada, ROOM)
+    scene.send(ROOM, 12)
+    order = Entry(11, Close(4101, "").to_message())
+    scene.hub.take_page(subscription, Missed(at(12), at(12), True, (order, Entry(12, message(12)))), at(12))
+    scene.send(ROOM, 13)
+
+    assert [] == ada.told()
+    assert (0, ()) == (len(scene.hub), scene.hub.streams)
+
+
+def test_what_one_has_left_is_not_told_of_it(scene: Scene) -> None:
+    """
+    Who was the last in a topic left it: what was begun for him meanwhile ends without a trace.
+    """
+    states = scene.hub.states
+    states.begin_jobs("u:ada", at(1))
+    states.reread_jobs("j:u:ada", at(1))
+    states.doubt_jobs("j:u:ada")
+    states.take_jobs("u:ada", [])
+    states.reading_members("m:room")
+    states.take_members("m:room", listed(5, "ada"))
+
+    assert [False, False] == [states.is_stale(stream) for stream in ("j:u:ada", "m:room")]
+    assert (0, [], ()) == (scene.members_changed, scene.stale, states.counted)
+
+
+def test_jobs_that_could_not_be_read_are_stale(scene: Scene) -> None:
+    """
+    They are read again.
+    """
+    scene.join(scene.connect("1"), "u:ada")
+    scene.hub.states.begin_jobs("u:ada", at(5))
+    before = scene.hub.states.is_stale("j:u:ada")
+    scene.hub.states.doubt_jobs("j:u:ada")
+
+    assert (False, True) == (before, scene.hub.states.is_stale("j:u:ada"))
+
+
+def test_jobs_are_told_to_those_whose_protocol_has_no_list(scene: Scene) -> None:
+    """
+    After a change was missed one who speaks plain is told each job that may have changed, the oldest first; the other
+    gets the list.
+    """
+    plain, ada = scene.connect("1", wire=PLAIN), scene.connect("2")
+    for connection in (plain, ada):
+        scene.join(connection, "u:ada")
+    long_ago, now = 1_000, 1_000_000
+    jobs = [
+        {"id": "runs", "seq": now},
+        {"id": "waits", "seq": long_ago},
+        {"id": "ended", "seq": now - 1, "ended_at": 1.0},
+        {"id": "over", "seq": long_ago, "ended_at": 1.0},
+    ]
+    scene.hub.states.take_jobs("u:ada", jobs)
+
+    assert ["ended", "waits", "runs"] == [json.loads(text)["job"]["id"] for text in plain.told()]
+    listed, *more = ada.told()
+    assert ["runs", "waits", "ended", "over"] == [
+        job["id"] for job in json.loads(listed.removeprefix("!jobs "))["jobs"]
+    ]
+    assert [] == more
+
+
+def test_an_order_for_another_is_not_obeyed(scene: Scene) -> None:
+    """
+    An order says whom it is for: the others keep what they have, also those that are behind.
+    """
+    ada, former = scene.connect("1"), scene.connect("2")
+    former.former = "c-before"
+    for connection in (ada, former):
+        scene.join(connection, "u:ada")
+    order = Message(Kind.LEAVE, b"room", Options(but="c-before", user="ada"))
+    scene.send("u:ada", 11, order)
+    scene.send("u:ada", 13)
+    scene.send("u:ada", 14, order)
+
+    assert ([order, order], []) == (ada.orders, former.orders)
+
+
+def test_the_members_that_who_speaks_plain_is_not_told(scene: Scene) -> None:
+    """
+    Who comes and goes is told in words that the plain protocol has not.
+    """
+    ada, plain = with_members(scene, "ada"), scene.connect("2", "bob", wire=PLAIN)
+    scene.join(plain, "t:room", members=True)
+    of_members(scene, 6, joined=["eve"])
+    scene.hub.states.tell_members()
+
+    assert ['!members {"topic":"room","joined":["eve"],"left":[]}'] == ada.told()
+    assert [] == plain.told()
+
+
+@pytest.mark.parametrize("kind", [Kind.CLOSE, Kind.JOIN, Kind.LEAVE])
+def test_an_order_that_is_not_counted(scene: Scene, kind: Kind) -> None:
+    """
+    Orders are kept, so that who was cut off obeys them too: one without an offset is none of ours.
+    """
+    ada = scene.connect("1")
+    scene.join(ada, "u:ada")
+    scene.send("u:ada", None, Close(4101, "").to_message() if kind is Kind.CLOSE else Message(kind, b"room"))
+
+    assert (None, []) == (ada.closing, ada.orders)
+
+
+def test_what_redis_knows_of_those_who_have_left(scene: Scene) -> None:
+    """
+    The answer to a call comes when the last subscription has gone: it is nobody's.
+    """
+    scene.hub.attached("u:ada", at(10), 100.0)
+
+    assert scene.hub.heard_of("u:ada") is None
+
+
+def test_a_slow_client_does_without_what_has_no_name(new_scene: Callable[..., Scene]) -> None:
+    """
+    What is neither kept nor the newest of a name is not for one whose queue is more than half full.
+    """
+    scene = new_scene(max_queued_messages=4)
+    ada = scene.connect("1")
+    scene.join(ada, "u:ada")
+    for offset in (11, 12, 13):
+        scene.send("u:ada", offset)
+    scene.send("u:ada", None, Message(Kind.JSON, b"0"))
+
+    assert ["11 11", "12 12", "13 13"] == ada.told()
+
+
+def test_a_protocol_without_words_is_asked_once(scene: Scene) -> None:
+    """
+    What is told to many is written once for each protocol, also where it has no words for it.
+    """
+    with_members(scene, "ada")
+    for number in (2, 3):
+        scene.join(scene.connect(f"{number}", wire=PLAIN), "t:room", members=True)
+    of_members(scene, 6, joined=["eve"])
+    scene.hub.states.tell_members()
+
+    assert [[], []] == [one.told() for one in scene.hub.connections[1:]]

@@ -1,6 +1,7 @@
 """Of jobs and members the newest state counts: a node notices that it has missed a change, and reads it all."""
 
 import pytest
+from pydantic_core import from_json
 
 from qrsocket.position import Position
 from qrsocket.server.state import Members, State
@@ -152,3 +153,45 @@ def test_what_is_heard_while_the_list_is_read(heard: Position | None, is_stale: 
     known.begin_reading()
     known.read(at(10))
     assert not known.is_stale
+
+
+@pytest.mark.parametrize(
+    ("users", "user", "listed"),
+    [
+        ((), None, []),
+        ((), "ada", ["ada"]),
+        (("bob",), "ada", ["bob", "ada"]),
+        (("ada",), "ada", ["ada"]),
+        (("bob",), None, ["bob"]),
+    ],
+)
+def test_who_joins_is_in_the_list(users: tuple[str, ...], user: str | None, listed: list[str]) -> None:
+    """
+    The list of members has whoever asks, though the others are told a moment later.
+    """
+    assert listed == from_json(members(*users).listed(user))
+
+
+def test_a_list_is_written_once() -> None:
+    """
+    Until somebody comes or goes, it is the same for all who ask.
+    """
+    known = members("ada", "bob")
+    first, second = known.listed("ada"), known.listed("bob")
+    known.change([], ["bob"])
+
+    assert first is second
+    assert ["ada"] == from_json(known.listed("ada"))
+
+
+def test_what_is_heard_while_the_list_is_read_counts_once() -> None:
+    """
+    The newest change that was heard of counts, in whatever order they come.
+    """
+    known = members("ada")
+    known.begin_reading()
+    known.heard(at(9))
+    known.heard(at(8))
+    known.read(at(8))
+
+    assert known.is_stale

@@ -1,0 +1,145 @@
+"""The relay by itself: what is published becomes what connections are offered, and what is lost is noticed."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qrsocket.server.relay import Relay
+from qrsocket.signing import Ring
+from tests.core.scene import Scene, Stub
+
+NODE, EVERYONE = b"node", b"everyone"
+
+
+class Published:
+    """A subscriber that says at once what it was given."""
+
+    def __init__(self, *reads: list[tuple[bytes, bytes]]) -> None:
+        self._reads = reads
+
+    async def run(self, on_read: Callable[[Any], None], on_open: Callable[[], None]) -> None:
+        on_open()
+        for frames in self._reads:
+            on_read(frames)
+
+
+class Relayed:
+    """What a relay made of what was published to its node, on which `ada` is connected."""
+
+    def __init__(self, ring: Ring | None = None) -> None:
+        self.scene = Scene()
+        self.ada: Stub = self.scene.connect("c1")
+        self.scene.join(self.ada, "u:ada", 10)
+        self.probes: list[str] = []
+        self.doubts = 0
+        self.relay = Relay(self.scene.hub, self.ada._outbox, ring, self.probes.append, self._doubt)
+
+    async def read(self, *reads: list[tuple[bytes, bytes]]) -> list[str]:
+        """Let it read *reads*, and return what the client has been told."""
+        await self.relay.run(Published(*reads))  # type: ignore[arg-type]
+        return self.ada.told()
+
+    def _doubt(self) -> None:
+        self.doubts += 1
+
+
+def frame(number: int, offset: int | str, kind: str = "j", payload: str = "1") -> bytes:
+    return f"{kind}\t{number}\te\tm1\t\tu:ada\t{offset}\n{payload}".encode()
+
+
+def heartbeat(number: int) -> bytes:
+    return f"h\t{number}\te\t\t\n".encode()
+
+
+async def test_what_is_published_is_told() -> None:
+    """
+    In order. That the subscription was opened is the first doubt: what was published before did not come.
+    """
+    relayed = Relayed()
+
+    assert ["11 1", "12 1", "13 1"] == await relayed.read(
+        [(NODE, frame(1, 11)), (NODE, frame(2, 12))], [(NODE, frame(3, 13))]
+    )
+    assert 1 == relayed.doubts
+
+
+@pytest.mark.parametrize(
+    ("numbers", "doubts"),
+    [((1, 2, 3), 1), ((5, 6, 7), 1), ((1, 3, 4), 2), ((1, 3, 5), 3), ((2, 1, 2), 2)],
+)
+async def test_a_number_that_does_not_follow(numbers: tuple[int, ...], doubts: int) -> None:
+    """
+    The first may be any. One that is missing, or comes twice, is a doubt, once each time; what has come is told.
+    """
+    relayed = Relayed()
+    frames = [(NODE, frame(number, 10 + place)) for place, number in enumerate(numbers, 1)]
+
+    assert ["11 1", "12 1", "13 1"] == await relayed.read(frames)
+    assert doubts == relayed.doubts
+
+
+@pytest.mark.parametrize(("number", "doubts"), [(1, 1), (2, 2), (0, 2)])
+async def test_a_heartbeat_has_the_number_of_the_last_frame(number: int, doubts: int) -> None:
+    """
+    Any other shows that the last frame was lost, though nothing came after it.
+    """
+    relayed = Relayed()
+    await relayed.read([(NODE, frame(1, 11)), (NODE, heartbeat(number))])
+
+    assert doubts == relayed.doubts
+
+
+async def test_each_channel_has_its_own_numbers() -> None:
+    """
+    A node hears two: its own, and that of all. Nothing is missing in one because of the other.
+    """
+    relayed = Relayed()
+    await relayed.read([(NODE, frame(1, 11)), (EVERYONE, frame(8, 12)), (NODE, frame(2, 13)), (EVERYONE, frame(9, 14))])
+
+    assert 1 == relayed.doubts
+
+
+async def test_a_subscription_that_is_opened_again() -> None:
+    """
+    Numbers begin anew: what was lost in between is one doubt, not two.
+    """
+    relayed = Relayed()
+    await relayed.read([(NODE, frame(1, 11))])
+    await relayed.read([(NODE, frame(7, 12))])
+
+    assert 2 == relayed.doubts
+
+
+async def test_a_probe_is_for_the_node() -> None:
+    """
+    `qrsocket doctor` asks whether what is published arrives: nobody is told, and it has no number to count.
+    """
+    relayed = Relayed()
+    told = await relayed.read([(NODE, frame(1, 11)), (NODE, b"p\t0\t\tprobe1\t\n"), (NODE, frame(2, 12))])
+
+    assert (["11 1", "12 1"], ["probe1"], 1) == (told, relayed.probes, relayed.doubts)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"j\t1\n1", b"?\t2\te\tm\t\tu:ada\t12\n1", b"j\tx\te\tm\t\tu:ada\t12\n1"])
+async def test_a_frame_that_cannot_be_read(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It is dropped, and logged by its size alone; those after it are told.
+    """
+    relayed = Relayed()
+    with caplog.at_level(logging.CRITICAL, logger="qrsocket"):
+        told = await relayed.read([(NODE, data), (NODE, frame(1, 11))])
+
+    assert ["11 1"] == told
+
+
+async def test_what_is_not_signed_is_told_to_nobody() -> None:
+    """
+    With keys, messages without a signature have no recipients; that they came is counted all the same.
+    """
+    ring = Ring(["s" * 32], "qrsocket")
+    relayed = Relayed(ring)
+    told = await relayed.read([(NODE, frame(1, 11)), (NODE, frame(2, 11))])
+
+    assert ([], 1) == (told, relayed.doubts)
