@@ -12,7 +12,8 @@ drop_claim(stream)
 set_told(stream, tonumber(seq), ARGV[4])
 if not redis.call('ZSCORE', nodes, node) then
   -- A node that is being emptied gets nothing more: who does that tells the next, as its first attempt.
-  if not claim_head(stream, node, 0) then redis.call('ZADD', grace, 'NX', clock(), stream) end
+  -- Of a user who is on it alone it is not known yet that he has gone: he has his grace from now on.
+  if not claim_head(stream, node, 0) then redis.call('ZADD', grace, 'NX', digits(clock() + ARGV[5]), stream) end
   return {'OK'}
 end
 return {'OK', claim_head(stream, node, 1) or detect(stream, tonumber(ARGV[5]), node)}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from qrsocket.server import limits
 from qrsocket.server.limits import end_when_nothing_is_acknowledged, max_connections, max_open
 from qrsocket.settings import Settings
 
@@ -15,7 +14,7 @@ from qrsocket.settings import Settings
 @pytest.fixture
 def open_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The open-file limit of this process, as the test's parameter says."""
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda _which: (request.param, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (request.param, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,25 @@
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 import redis as redis_py
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import REAP_BATCH, Reaped, Transition, claims, everyone, join, leave, reap, renew
+from qrsocket.presence.table import (
+    REAP_BATCH,
+    Reaped,
+    Transition,
+    acknowledge,
+    claims,
+    everyone,
+    join,
+    leave,
+    reap,
+    renew,
+)
 from tests.conftest import RoundTrip, until
 from tests.redis.attaching import attach
-from tests.redis.conftest import GRACE, LEASE, Node, now_ms
+from tests.redis.conftest import GRACE, LEASE, NewNode, Node, now_ms
 
 NOTHING = Reaped(more=False, transitions=())
 
@@ -283,3 +295,25 @@ async def test_a_node_that_left_is_not_renewed(roundtrip: RoundTrip, node: Node,
     await roundtrip(leave(node.keys, "n1"))
 
     assert await roundtrip(renew(node.keys, "n1", lease=LEASE, grace=GRACE)) is None
+
+
+@pytest.mark.parametrize("has_company", [True, False])
+async def test_who_had_just_come_to_a_node_that_stops(
+    roundtrip: RoundTrip, node: Node, second_node: Node, new_node: NewNode, keys: Keys, has_company: bool
+) -> None:
+    """
+    A node that stops tells what it has begun to tell: a user who had come to it just before may come back elsewhere as
+    any other, within the grace, whether or not another node is being emptied first.
+    """
+    if has_company:
+        other = new_node("n0")
+        other.attach("bob")
+        await roundtrip(leave(keys, other.name))
+    transition = node.attach("alice", tell=False).transition
+    await roundtrip(leave(keys, node.name))
+    assert transition is not None
+    await roundtrip(acknowledge(keys, node.name, transition, grace=LEASE))
+
+    assert [] == second_node.reap(grace=LEASE)
+    assert second_node.attach("alice").transition is None
+    assert [] == second_node.reap(grace=LEASE)
