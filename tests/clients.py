@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.machine import pace
@@ -61,3 +62,17 @@ class Client:
 
 
 Open: TypeAlias = Callable[..., Awaitable[Client]]
+
+
+@asynccontextmanager
+async def opening() -> AsyncIterator[Open]:
+    """Give what connects clients until the block ends: `client = await open(address, "/socket?user=alice")`."""
+    async with AsyncExitStack() as stack:
+
+        async def open(address: str, path: str = "/socket", **options: Any) -> Client:
+            connecting: AbstractAsyncContextManager[ClientConnection] = connect(
+                f"ws://{address}{path}", close_timeout=1, **options
+            )
+            return Client(await stack.enter_async_context(connecting))
+
+        yield open

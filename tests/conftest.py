@@ -5,19 +5,17 @@ import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
 import pytest
 import redis as redis_py
-from websockets.asyncio.client import ClientConnection, connect
 
 from qrsocket import clients
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.roundtrip import Call, arun, run
 from qrsocket.settings import get_settings
 from tests import engine
-from tests.clients import PATIENCE, Client, Open
+from tests.clients import PATIENCE, Open, opening
 from tests.machine import pace
 
 T = TypeVar("T")
@@ -128,12 +126,5 @@ async def until(condition: Callable[[], Any], *, timeout: float = PATIENCE) -> A
 @pytest.fixture
 async def open_client() -> AsyncIterator[Open]:
     """Connect, until the test ends: `client = await open_client(address, "/socket?user=alice")`."""
-    async with AsyncExitStack() as stack:
-
-        async def open(address: str, path: str = "/socket", **options: Any) -> Client:
-            opening: AbstractAsyncContextManager[ClientConnection] = connect(
-                f"ws://{address}{path}", close_timeout=1, **options
-            )
-            return Client(await stack.enter_async_context(opening))
-
+    async with opening() as open:
         yield open

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,18 +11,8 @@ import pytest
 
 from qrsocket.embedded_redis import EmbeddedRedis
 from tests.clients import Open
+from tests.readme import PYTHON, README, SCRIPTS, named, watch_the_first_example
 from tests.running import ROOT, WebNode, web_node, worker
-
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-def named(name: str) -> str:
-    return next(block for block in PYTHON if block.startswith(f"# {name}\n"))
-
-
-def named_command(name: str) -> str:
-    return next(line for line in re.findall(r"^\$ (.*)", README, re.MULTILINE) if line.startswith(f"{name} "))
 
 
 @pytest.fixture
@@ -38,23 +27,7 @@ async def test_the_first_example(first_example: WebNode, open_client: Open) -> N
     """
     Two devices of alice see the job that she queues start and end; bob sees nothing of it.
     """
-    address = f"127.0.0.1:{first_example.port}"
-    devices = [await open_client(address, "/socket?user=alice") for _ in range(2)]
-    bob = await open_client(address, "/socket?user=bob")
-
-    for user in ("alice", "bob"):
-        words = shlex.split(named_command("curl").replace("localhost:8000", address).replace("alice", user))
-        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        answer, _ = await process.communicate()
-        assert b'"task":"main.count_words"' in answer
-    for client in (*devices, bob):
-        told = []
-        while not told or told[-1]["state"] != "succeeded":
-            told.append((await client.receive())["job"])
-        states = [job["state"] for job in told]
-        assert ["queued", "started", "succeeded"] == list(dict.fromkeys(states))
-        assert {told[0]["id"]} == {job["id"] for job in told}
-        assert (6, 6) == (told[-1]["done"], told[-1]["total"])
+    await watch_the_first_example(f"127.0.0.1:{first_example.port}", open_client)
 
 
 def test_the_first_example_is_short() -> None:
@@ -62,9 +35,8 @@ def test_the_first_example_is_short() -> None:
     It is 12 lines of Python and 2 of JavaScript.
     """
     code = [line for line in named("main.py").splitlines()[1:] if line]
-    script = re.findall(r"```js\n(.*?)```", README, re.DOTALL)[0].splitlines()
 
-    assert (12, 2) == (len(code), len(script))
+    assert (12, 2) == (len(code), len(SCRIPTS[0].splitlines()))
 
 
 async def test_the_second_example(tmp_path: Path, redis_server: EmbeddedRedis, open_client: Open) -> None:
