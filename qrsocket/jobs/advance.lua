@@ -41,7 +41,7 @@ function events.queued()
     if is_over then return reply('OVER') end
     if said.turn <= tonumber(job.turn) then return reply('STALE') end -- the worker was quicker than this word of it
     local state = said.attempt > tonumber(job.attempt) and 'retrying' or 'requeued'
-    change(job, {turn = said.turn, attempt = said.attempt, run = false, ended_at = false})
+    change(job, {turn = said.turn, attempt = said.attempt, run = false})
     if job.cancel then
       finish(job, 'cancelled', {})
       return reply('OK')

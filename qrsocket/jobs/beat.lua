@@ -18,7 +18,6 @@ for i = 2, #ARGV, 4 do
     end
     decide_in(job, terms.lease_ms)
     if job.state ~= 'started' then -- it was taken for dead
-      change(job, {ended_at = false})
       enter(job, 'started')
     elseif ARGV[i + 3] ~= '' then
       tell(job, false)

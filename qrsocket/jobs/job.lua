@@ -111,6 +111,7 @@ local function tell(job, is_state)
 end
 
 local function enter(job, state)
+  if job.ended_at and not OVER[state] then change(job, {ended_at = false}) end -- it was taken for lost
   change(job, {state = state})
   tell(job, true)
 end

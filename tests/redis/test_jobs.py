@@ -663,3 +663,19 @@ def test_a_number_of_what_redis_forgot(scene: Scene) -> None:
     known = scene.shown()
     assert known is not None
     assert before["seq"] < known["seq"]
+
+
+def test_a_lost_job_that_goes_back_to_its_queue(scene: Scene) -> None:
+    """
+    A run that was taken for lost says that it stops, and its message is delivered again: the job has not ended.
+    """
+    scene.say("started", run="r1")
+    scene.later(1000)
+    lost = scene.shown()
+    scene.say("ended", run="r1", state="requeued")
+    requeued = scene.shown()
+
+    assert lost is not None
+    assert ("lost", True) == (lost["state"], "ended_at" in lost)
+    assert requeued is not None
+    assert ("requeued", False) == (requeued["state"], "ended_at" in requeued)

@@ -42,6 +42,7 @@ class History(stateful.RuleBasedStateMachine):
         self.jobs = Jobs(keys, Settings(lease=LEASE, job_wait_seconds=WAIT))
         client.delete(keys.due)
         client.hdel(keys.server, "jobs_beat")
+        node.frames()  # what a history that failed has left
         self.begin()
 
     @stateful.precondition(lambda self: self.model.state in FINAL)
