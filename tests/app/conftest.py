@@ -1,6 +1,7 @@
 """Whole applications in this process: real uvicorn on a loopback port, real clients. One application is one node."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -14,6 +15,14 @@ from tests.clients import Open
 from tests.conftest import MS, Configure
 
 Serve: TypeAlias = Callable[..., Awaitable[str]]
+Loops: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
+ASYNCIOS: Loops = {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Loops:
+    """Run a module's tests on each of its `LOOPS`; where it has none, on asyncio's."""
+    loops: Loops = getattr(getattr(item, "module", None), "LOOPS", ASYNCIOS)
+    return loops
 
 
 @asynccontextmanager

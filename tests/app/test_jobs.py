@@ -362,12 +362,12 @@ async def tasks(redis_server: EmbeddedRedis) -> AsyncIterator[tuple[Celery, Any,
     app.conf.task_ignore_result = True
     install(app)
 
-    @app.task(name="tasks.count")
+    @app.task(name="tasks.count", shared=False)
     @notify_user
     def count(text: str, times: int = 1, parts: list[int] = [], options: Options | None = None) -> int:  # noqa: B006
         return times
 
-    @app.task(name="tasks.keep")
+    @app.task(name="tasks.keep", shared=False)
     @notify_user
     def keep(upload: str, file: str) -> None: ...
 

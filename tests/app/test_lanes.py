@@ -40,13 +40,8 @@ LANES: dict[str, dict[str, Any]] = {
     "uvicorn's own, which becomes ours": {"ws": "websockets-sansio"},
     "another one": {"ws": "websockets"},
 }
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """The transports of the two loops are not alike, and uvicorn runs on either."""
-    policy: asyncio.AbstractEventLoopPolicy = request.param()
-    return policy
+# The transports of the two are not alike, and uvicorn runs on either.
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 def app_with(router: SocketRouter) -> FastAPI:

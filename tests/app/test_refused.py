@@ -212,8 +212,10 @@ async def between(
     redis_port: int, *, to_redis: Callable[[bytes], bytes] = lambda words: words, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
     """A proxy, that speaks *tls* or changes what is said *to_redis*, until the block ends; yields its port."""
+    clients: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
         from_redis, redis = await asyncio.open_connection("127.0.0.1", redis_port)
         there = pass_on(reader, redis, to_redis)
         await asyncio.gather(there, pass_on(from_redis, writer, lambda words: words))
@@ -228,6 +230,8 @@ async def between(
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as proxy:
         yield proxy.sockets[0].getsockname()[1]
+        for client in clients:  # the server waits for their end, from Python 3.12 on
+            client.transport.abort()
 
 
 def certificate(folder: Path) -> Path:

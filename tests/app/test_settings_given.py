@@ -104,8 +104,6 @@ async def test_routers_of_one_application_agree(serve: Serve, other: Settings) -
     assert "give the same settings to all of them" in str(refused.value.__cause__)
 
 
-# Celery gives each application the tasks of all others, those of other tests, too.
-@pytest.mark.filterwarnings("ignore:Task name .* is already registered")
 async def test_a_celery_application_with_settings(serve: Serve, open_speaker: OpenSpeaker, other: Settings) -> None:
     """
     A Celery application that was given settings tells of its jobs by them, and its tasks send by them.
@@ -114,7 +112,7 @@ async def test_a_celery_application_with_settings(serve: Serve, open_speaker: Op
     jobs.conf.worker_hijack_root_logger = False
     router = SocketRouter(settings=other)
 
-    @jobs.task(name="settings_given.count")
+    @jobs.task(name="settings_given.count", shared=False)
     @notify_user
     def count(words: list[str]) -> int:
         for word in job.track(words):
