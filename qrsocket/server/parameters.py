@@ -135,13 +135,22 @@ def typed_parameters(function: Callable[..., Any], name: str) -> dict[str, inspe
     """
     parameters = dict(typed_signature(function).parameters)
     for part in parameters.values():
-        if isinstance(part.annotation, str | ForwardRef):
-            text = part.annotation if isinstance(part.annotation, str) else part.annotation.__forward_arg__
+        if (text := _unread(part.annotation)) is not None:
             raise TypeError(
                 f"{name}: the annotation {text!r} of {part.name} cannot be read when the program runs: import what it "
-                "names outside of `if TYPE_CHECKING`"
+                "names outside of `if TYPE_CHECKING`, and quote the whole annotation or nothing of it"
             )
     return parameters
+
+
+def _unread(annotation: Any) -> str | None:
+    """Return what is still a text in *annotation*; None if nothing is."""
+    if isinstance(annotation, str):
+        return annotation
+    if any(map(_is_fastapis, _outermost(annotation))):
+        return None  # it is a dependency's, whose type nobody looks at
+    # From Python 3.14 on, all is read but the name that only a type checker knows: list[Unknown].
+    return next((part.__forward_arg__ for part in _parts(annotation) if isinstance(part, ForwardRef)), None)
 
 
 def _named(parameters: dict[str, inspect.Parameter], name: str) -> dict[str, inspect.Parameter]:
@@ -160,8 +169,7 @@ def _is_of_fastapi(parameter: inspect.Parameter, name: str) -> bool:
         TypeError: What is FastAPI's stands inside of the annotation, where FastAPI itself would not see it.
     """
     annotation = _unaliased(parameter).annotation
-    outermost = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    if any(map(_is_fastapis, (*outermost, parameter.default))):
+    if any(map(_is_fastapis, (*_outermost(annotation), parameter.default))):
         return True
     if any(map(_is_fastapis, _parts(annotation))):
         raise TypeError(
@@ -174,6 +182,11 @@ def _is_of_fastapi(parameter: inspect.Parameter, name: str) -> bool:
 def _unaliased(parameter: inspect.Parameter) -> inspect.Parameter:
     annotation = parameter.annotation
     return parameter.replace(annotation=annotation.__value__) if _is_alias(annotation) else parameter
+
+
+def _outermost(annotation: Any) -> tuple[Any, ...]:
+    """Return *annotation*, or what stands directly in its `Annotated`: where FastAPI looks for what is its."""
+    return get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
 
 
 def _parts(annotation: Any, seen: tuple[Any, ...] = ()) -> Iterator[Any]:

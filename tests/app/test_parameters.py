@@ -1,5 +1,6 @@
 """What handlers may ask for: FastAPI's parameters are FastAPI's in each of them, or are refused when registered."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -278,6 +279,35 @@ def test_an_annotation_that_cannot_be_read_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"annotation .*OnlyForTypes.* of data cannot be read"):
         SocketRouter().on_message(on_message)
+
+
+@pytest.mark.parametrize("annotation", [Annotated["Account", 1], dict[str, Annotated["Account", 1]]])
+def test_a_part_of_an_annotation_that_cannot_be_read_is_refused(annotation: Any) -> None:
+    """
+    A name in quotes inside of an annotation, which nothing reads, is found there.
+    """
+    with pytest.raises(TypeError, match=r"the annotation 'Account' of data cannot be read"):
+        SocketRouter().on_message(handler("data", annotation))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are read where they are written")
+@pytest.mark.parametrize("annotation", ["Unknown", "list[Unknown]", "Annotated[Unknown, 1]", "dict[str, set[Unknown]]"])
+def test_what_only_a_type_checker_knows_needs_no_quotes(annotation: str) -> None:
+    """
+    From Python 3.14 on such an annotation is no error of Python's, and is refused where the handler is registered.
+    """
+    scope: dict[str, Any] = {"Annotated": Annotated}
+    exec(f"async def on_message(data: {annotation}): ...", scope)
+
+    with pytest.raises(TypeError, match=r"the annotation 'Unknown' of data cannot be read"):
+        SocketRouter().on_message(scope["on_message"])
+
+
+def test_what_a_dependency_returns_need_not_be_read() -> None:
+    """
+    The type of what `Depends` gives is for type checkers, and may be unknown.
+    """
+    SocketRouter().on_message(handler("account", Annotated["Account", Depends(denied)]))
 
 
 def test_a_return_annotation_may_be_for_type_checkers_alone() -> None:
