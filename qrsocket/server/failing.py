@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import TypeVar
+from types import FrameType, TracebackType
+from typing import TypeAlias, TypeVar
 
 from starlette.exceptions import HTTPException, WebSocketException
 
@@ -11,7 +12,10 @@ from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthe
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
+# What stands between a connection and the code of the application.
+ON_THE_WAY = frozenset({"anyio", "asyncio", "concurrent", "fastapi", "qrsocket", "starlette", "threading"})
 TRY_AGAIN = "Try again later"
 FOR_CLIENTS = (SocketError, WebSocketException, InvalidJson, InvalidUserId, NotAuthenticated)
 
@@ -65,6 +69,21 @@ def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
             logger.warning("Redis not available: a message was not handled", extra={"request_id": request_id})
             return TRY_AGAIN
         case _:
-            logger.error("handler failed", exc_info=error, extra={"request_id": request_id})
+            logger.error("handler failed", exc_info=from_the_application(error), extra={"request_id": request_id})
             text = f"Internal error ({request_id})"
             return f"{text}: {type(error).__name__}: {error}" if debug else text
+
+
+def from_the_application(error: BaseException) -> ExcInfo:
+    """
+    Return *error* for the log, with its traceback from where the application's code begins; all of it if that has not
+    begun. Frames before it hold what the client has sent, and Sentry, for one, sends the variables of each frame.
+    """
+    trace = error.__traceback__
+    while trace is not None and _package_of(trace.tb_frame) in ON_THE_WAY:
+        trace = trace.tb_next
+    return type(error), error, trace or error.__traceback__
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -14,6 +14,7 @@ from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.exchange import Arrival
+from qrsocket.server.failing import from_the_application
 from qrsocket.server.finding import protocol_of
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
@@ -139,7 +140,7 @@ def refusal(error: Exception) -> JSONResponse:
         case InvalidUserId():
             return JSONResponse({"detail": str(error)}, 403)
         case _:
-            logger.error("on_connect failed", exc_info=error)
+            logger.error("on_connect failed", exc_info=from_the_application(error))
             return JSONResponse({"detail": "Internal Server Error"}, 500)
 
 

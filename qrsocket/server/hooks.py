@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 
 from qrsocket.context import Context, running_for
 from qrsocket.presence.table import Transition
-from qrsocket.server.failing import raise_if_ending
+from qrsocket.server.failing import from_the_application, raise_if_ending
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
 from qrsocket.streams import user_of
@@ -72,4 +72,4 @@ class Hooks:
                     await hook(values, self._nobody)
         except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
             raise_if_ending(error)
-            logger.exception("hook failed", extra={"hook": hook.name, "user": user})
+            logger.error("hook failed", exc_info=from_the_application(error), extra={"hook": hook.name, "user": user})

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from qrsocket.context import running_for
 from qrsocket.errors import SocketError
 from qrsocket.server.connection import Connection
-from qrsocket.server.failing import error_text, is_for_client, raise_if_ending, within
+from qrsocket.server.failing import error_text, from_the_application, is_for_client, raise_if_ending, within
 from qrsocket.server.patterns import TopicHandler, first_that_fits
 from qrsocket.server.runtime import Node
 from qrsocket.users import User
@@ -90,7 +90,8 @@ class Joining:
                 await within(self._node.settings.hook_timeout, self._call(found, topic))
         except BaseException as error:
             raise_if_ending(error)
-            logger.exception("hook failed", extra={"hook": found[0].function.name, "topic": topic})
+            extra = {"hook": found[0].function.name, "topic": topic}
+            logger.error("hook failed", exc_info=from_the_application(error), extra=extra)
 
     async def _call(self, found: tuple[TopicHandler, dict[str, str]], topic: str) -> None:
         handler, parameters = found

@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
+from traceback import walk_tb
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 from redis import Redis
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qrsocket import SocketError, Unavailable, User, authenticated, socket
 from qrsocket.server import SocketRouter
 from qrsocket.server.runtime import running_node
 from tests.app.conftest import Serve, serving
 from tests.app.routers import router_of_named_users
+from tests.app.speaking import VERSION_1
 from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 
@@ -203,6 +205,48 @@ async def test_a_validation_error_of_the_handlers_own(
 
     assert (await client.receive())["error"].startswith("Internal error (")
     assert "handler failed" in caplog.text
+
+
+async def test_what_is_logged_of_an_error_begins_in_the_application(
+    serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The frames of an error that is logged are the application's and what it calls: no frame of ours before them, whose
+    variables hold what a client has sent, and which trackers of errors send elsewhere.
+    """
+    router = SocketRouter("/socket")
+
+    def fail() -> None:
+        raise ValueError
+
+    @router.on_connect
+    async def on_connect(query: dict[str, str]) -> None:
+        if query:
+            fail()
+
+    @router.on_message
+    async def on_message() -> None:
+        fail()
+
+    @router.on_message(type="binary")
+    def on_binary() -> None:
+        fail()
+
+    @router.on_join("room")
+    async def on_join() -> None:
+        fail()
+
+    address = await serve(router)
+    with pytest.raises(InvalidStatus):
+        await open_client(address, "/socket?token=sesame")
+    client = await open_client(address, subprotocols=[VERSION_1])
+    for frame in ("!hello\n{}", "-\n1", b"-\n1", '!join\n{"topic": "room"}'):
+        await client.send_text(frame)
+        await client.receive_text()
+
+    tracebacks = [record.exc_info[2] for record in caplog.records if record.exc_info]
+    frames = [[frame.f_code.co_name for frame, _ in walk_tb(traceback)] for traceback in tracebacks]
+    assert [[name, "fail"] for name in ("on_connect", "on_message", "on_binary", "on_join")] == frames
 
 
 async def test_an_error_text_that_is_no_utf_8(serve: Serve, open_client: Open) -> None:
