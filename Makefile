@@ -12,7 +12,7 @@ ON_LOWEST := tests/redis/test_clients.py tests/redis/test_sender.py tests/redis/
 SEED ?= 1
 DURATION ?= 65
 
-.PHONY: help demo test core fast faults mutations matrix bench lint format dist clean
+.PHONY: help demo test core fast faults mutations matrix tools bench lint format dist clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -46,6 +46,9 @@ mutations: $(VENV)/ready ## switch off what keeps the promises, one at a time: e
 
 matrix: $(VENV)/ready ## run what can differ on the lowest and the newest of other libraries, on each Python that is there
 	$(BIN)/nox
+
+tools: $(VENV)/ready ## run the tests beside Sentry, gunicorn, RabbitMQ and others: docs/tools.md
+	$(BIN)/nox -s tools
 
 bench: $(VENV)/ready ## measure what a web node costs, beside the least that Python can do: about 4 minutes
 	$(BIN)/python -m bench

@@ -4,6 +4,8 @@ The tests on the lowest and the newest of what qrsocket works with, on each Pyth
     nox -s lowest            what constraints-lowest.txt says
     nox -s newest            whatever there is today
     nox -s newest -- -k job  some of them
+
+And beside the tools of others, at the versions that constraints-tools.txt names: `make tools`.
 """
 
 from pathlib import Path
@@ -44,6 +46,17 @@ def newest(session: nox.Session) -> None:
     """Run the tests on the newest versions that the registry has."""
     session.install("--quiet", "--upgrade", "--upgrade-strategy", "eager", "--editable", ".[dev]")
     _test(session)
+
+
+@nox.session(python="3.11")
+def tools(session: nox.Session) -> None:
+    """Run the tests with the tools of others. All of them are installed: one that is missing is an error."""
+    wanted = _pins(HERE / "constraints-tools.txt")
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join((_pins(HERE / "constraints.txt") | wanted).values()))
+    session.install("--quiet", "--constraint", str(constraints), "--editable", ".[dev]", *wanted)
+    session.env["TOOLS_ARE_INSTALLED"] = "1"
+    session.run("pytest", "-n", "2", "-p", "no:cacheprovider", *(session.posargs or ["tests/tools"]))
 
 
 def _test(session: nox.Session, *options: str) -> None:
