@@ -15,9 +15,9 @@ PYTHON = sys.executable
 
 
 @contextmanager
-def web(app: str, env: Env, *, before: Sequence[str] = ()) -> Iterator[WebNode]:
+def web(app: str, env: Env, *options: str, before: Sequence[str] = ()) -> Iterator[WebNode]:
     """Run uvicorn, by the command *before* if there is one."""
-    with serving([*before, PYTHON, "-m", "uvicorn", app, "--port", "{port}"], env) as node:
+    with serving([*before, PYTHON, "-m", "uvicorn", app, "--port", "{port}", *options], env) as node:
         yield node
 
 
