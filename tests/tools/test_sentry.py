@@ -12,7 +12,8 @@ from tests.tools.collector import Collector, collecting
 from tests.tools.installed import need
 from tests.tools.running import web, worker
 from tests.tools.shop import SECRET
-from tests.tools.tour import is_ours, use_sockets, watch, watch_jobs
+from tests.tools.tour import is_ours, use_sockets, watch_jobs
+from tests.watching import watch
 
 need("sentry-sdk")
 

@@ -14,7 +14,8 @@ from tests.conftest import until
 from tests.running import ROOT
 from tests.tools.installed import need
 from tests.tools.running import PYTHON, serving, worker
-from tests.tools.tour import is_ours, use_sockets, watch, watch_jobs
+from tests.tools.tour import is_ours, use_sockets, watch_jobs
+from tests.watching import watch
 
 need("gunicorn", "uvicorn-worker", "hypercorn", "granian")
 
