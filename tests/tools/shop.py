@@ -63,6 +63,17 @@ def take_long() -> None:
     time.sleep(LONG)
 
 
+@jobs.task(acks_late=True)
+@notify_user
+def take_long_once() -> None:
+    """Wait as above, but in the first run only."""
+    with Redis.from_url(os.environ["QRSOCKET_REDIS_URL"]) as redis:
+        runs = redis.incr(f"shop:runs:{job.id}")
+    blocking.send({"begun": job.id})
+    if runs == 1:
+        time.sleep(LONG)
+
+
 @jobs.task
 @notify_user
 def queue_another(words: list[str]) -> None:
@@ -82,6 +93,7 @@ for path, task in (
     ("/fail", fail),
     ("/succeed-at-second", succeed_at_second),
     ("/take-long", take_long),
+    ("/take-long-once", take_long_once),
     ("/queue-another", queue_another),
 ):
     router.add_job(path, task)
