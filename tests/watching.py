@@ -41,15 +41,15 @@ class Watcher:
 
     async def sees(self, job: str, state: str) -> None:
         while state not in self.states(job):
-            await self._read()
+            await self.listen()
 
     async def sees_end_of(self, *ids: str) -> None:
         while not all(ENDS & set(self.states(job)) for job in ids):
-            await self._read()
+            await self.listen()
 
     async def hears(self, message: Any) -> None:
         while message not in self.messages:
-            await self._read()
+            await self.listen()
 
     def states(self, job: str) -> list[str]:
         """Return the states that it entered, without its place in line and how far it was."""
@@ -59,7 +59,8 @@ class Watcher:
                 states.append(told["state"])
         return states
 
-    async def _read(self) -> None:
+    async def listen(self) -> None:
+        """Wait for what comes next, and keep it."""
         message = await self.device.receive()
         if isinstance(message, dict) and "job" in message:
             self.told.setdefault(message["job"]["id"], []).append(message["job"])

@@ -8,13 +8,14 @@ one afterwards.
 import asyncio
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from fastapi import FastAPI
 from redis import Redis
 
-from qrsocket import User, socket
+from qrsocket import NoRecipient, User, socket
 from qrsocket.celery import install, job, notify_user
 from qrsocket.server import SocketRouter
 from qrsocket.sync import socket as blocking
@@ -24,7 +25,12 @@ HOOKS_KEY = "shop:hooks"
 LONG = 300.0
 
 jobs = install(Celery("shop", broker=os.environ.get("SHOP_BROKER", "memory://")))
-jobs.conf.broker_connection_retry_on_startup = True
+jobs.conf.update(
+    broker_connection_retry_on_startup=True,
+    beat_schedule={"ring": {"task": "tests.tools.shop.ring", "schedule": 0.5}},
+    redbeat_redis_url=os.environ.get("SHOP_BROKER"),
+    redbeat_lock_timeout=3,
+)
 
 
 @jobs.task
@@ -84,6 +90,15 @@ def queue_another(words: list[str]) -> None:
 @jobs.task
 def say(word: str) -> None:
     blocking.send({"word": word})
+
+
+@jobs.task
+@notify_user
+def ring() -> None:
+    """Of a schedule: it runs for nobody, and nobody watches it."""
+    with suppress(NoRecipient):
+        blocking.send("for whom?")
+    blocking.to("alice").send({"ring": job.id})
 
 
 router = SocketRouter("/socket")
