@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
 # Thousands may join a topic at one time: what each of its members is told of that waits this long after the last word.
 MEMBERS_INTERVAL = 0.25
+DIED = "node died: restart this process"
 
 
 class Node:
@@ -283,11 +284,14 @@ def running_node(app: Any) -> Node | None:
 
 
 async def _run(node: Node) -> None:
+    # uvicorn would keep serving; the sockets are closed, and `/ready` tells it from now on.
     try:
         await node.run()
     except Exception:
-        # uvicorn would keep serving; the sockets are closed, and `/ready` tells it from now on.
-        logger.exception("node died: restart this process", extra={"node": node.keeper.node})
+        logger.exception(DIED, extra={"node": node.keeper.node})
+    else:
+        if not node.keeper.is_stopping:  # a part of it was cancelled, which a task group takes for an end
+            logger.error(DIED, extra={"node": node.keeper.node})
 
 
 async def _wait_for_start(node: Node) -> None:

@@ -513,3 +513,22 @@ async def test_clients_that_do_not_wait(
 
     assert {"echo": 1} == await bob.receive()
     assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_node_that_ends_by_itself(serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A node whose own work ends without an error, cancelled by what it runs in say, closes its sockets, is not ready, and
+    says so: the process goes on, and nobody else would.
+    """
+    app = FastAPI()
+    address = await serve(router_of_named_users(), app=app)
+    alice = await open_client(address, "/socket?user=alice")
+    node = running_node(app)
+    assert node is not None
+    assert node._living is not None
+    node._living.cancel()
+
+    assert 1012 == await alice.closed()
+    assert "node died" in caplog.text
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
+        assert 503 == (await http.get("/socket/ready")).status_code
