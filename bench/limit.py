@@ -26,11 +26,11 @@ CHANNEL, TO_TOPIC = "limit", b"*"
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 
-by_user: defaultdict[bytes, set["Door"]] = defaultdict(set)
-in_topic: set["Door"] = set()
+by_user: defaultdict[bytes, set["UserMiddleware"]] = defaultdict(set)
+in_topic: set["UserMiddleware"] = set()
 
 
-class Door(asyncio.Protocol):
+class UserMiddleware(asyncio.Protocol):
     """One connection. It reads nothing but the handshake and a close."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Relay(asyncio.Protocol):
             door.waiting.clear()
 
 
-def _doors(to: bytes) -> Iterable[Door]:
+def _doors(to: bytes) -> Iterable[UserMiddleware]:
     if to == TO_TOPIC:
         return in_topic
     return [door for user in to.split(b",") for door in by_user[user]]
@@ -127,7 +127,7 @@ async def main(port: int, *, is_batched: bool) -> None:
     at = urlsplit(os.environ["QRSOCKET_REDIS_URL"])
     _, relay = await loop.create_connection(lambda: Relay(is_batched=is_batched), at.hostname or "", at.port or 0)
     await relay.subscribed.wait()
-    server = await loop.create_server(Door, "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(UserMiddleware, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 

@@ -2,7 +2,7 @@
 -- KEYS[1] is what all keys begin with: one hash tag, so any of them may be touched (Redis Cluster wants one key to find
 -- the slot by).
 local base = KEYS[1]
-local server, frames = base .. 'server', base .. 'frames'
+local server, envelopes = base .. 'server', base .. 'envelopes'
 
 -- Unix time in ms. Only Redis' clock counts: those of the nodes differ.
 local function clock()

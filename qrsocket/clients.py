@@ -18,45 +18,45 @@ from qrsocket.internals.redis import AwaitingConnection, BlockingConnection, Poo
 from qrsocket.settings import Settings
 
 # Where Redis is and how long it may take: what tells two clients apart.
-Place: TypeAlias = tuple[str, float]
+Target: TypeAlias = tuple[str, float]
 
 MOST_CONNECTIONS = 50
 
-Clients: TypeAlias = dict[Place, redis.asyncio.Redis]
+Clients: TypeAlias = dict[Target, redis.asyncio.Redis]
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGenerator[None, None]]] = WeakKeyDictionary()
 
 
 def blocking(settings: Settings) -> redis.Redis:
     """Return the client for blocking code. A process that was forked has another one."""
-    return _blocking(_place(settings), os.getpid())
+    return _blocking(_target(settings), os.getpid())
 
 
 @lru_cache(maxsize=64)
-def _blocking(place: Place, _process: int) -> redis.Redis:
-    options = {**_options(place, BlockingConnection), "retry": Retry(NoBackoff(), 0)}
-    return redis.Redis.from_pool(Pool.from_url(place[0], **options))
+def _blocking(target: Target, _process: int) -> redis.Redis:
+    options = {**_options(target, BlockingConnection), "retry": Retry(NoBackoff(), 0)}
+    return redis.Redis.from_pool(Pool.from_url(target[0], **options))
 
 
 def awaiting(settings: Settings) -> redis.asyncio.Redis:
     """Return the client of the running event loop. A connection belongs to the loop it was opened on."""
-    place = _place(settings)
+    target = _target(settings)
     loop = asyncio.get_running_loop()
     if loop not in _of_loop:
         clients: Clients = {}
         _of_loop[loop] = clients, _closed_with_loop(clients)
     clients, _ = _of_loop[loop]
-    if place not in clients:
+    if target not in clients:
         # Without a timeout of its own: `arun` has one. With it, redis-py calls `asyncio.wait_for`, which before Python
         # 3.12 loses a cancellation that comes when it is done (https://github.com/python/cpython/issues/86296), and
         # makes a task for each command.
-        options = {**_options(place, AwaitingConnection), "socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
+        options = {**_options(target, AwaitingConnection), "socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
         # Who finds all connections taken waits in line, again until `arun`'s deadline.
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            place[0], max_connections=MOST_CONNECTIONS, timeout=None, **options
+            target[0], max_connections=MOST_CONNECTIONS, timeout=None, **options
         )
-        clients[place] = redis.asyncio.Redis.from_pool(pool)
-    return clients[place]
+        clients[target] = redis.asyncio.Redis.from_pool(pool)
+    return clients[target]
 
 
 def _closed_with_loop(clients: Clients) -> AsyncGenerator[None, None]:
@@ -86,24 +86,24 @@ async def aclose() -> None:
         await held[1].aclose()
 
 
-def listening(settings: Settings) -> AwaitingConnection:
+def subscriber_connection(settings: Settings) -> AwaitingConnection:
     """
     Return a connection, not yet open, for a subscriber: reads wait without limit, and nothing reconnects by itself.
 
     `redis.asyncio.PubSub` reconnects silently and so loses messages silently.
     RESP2: hiredis parses its pub/sub frames in 3.5 µs, against 5.7 µs for RESP3.
     """
-    place = _place(settings)
-    options = {**_options(place, AwaitingConnection), "socket_timeout": None, "protocol": 2}
-    return cast(AwaitingConnection, redis.asyncio.ConnectionPool.from_url(place[0], **options).make_connection())
+    target = _target(settings)
+    options = {**_options(target, AwaitingConnection), "socket_timeout": None, "protocol": 2}
+    return cast(AwaitingConnection, redis.asyncio.ConnectionPool.from_url(target[0], **options).make_connection())
 
 
-def _place(settings: Settings) -> Place:
+def _target(settings: Settings) -> Target:
     return settings.redis_url.get_secret_value(), settings.redis_timeout
 
 
-def _options(place: Place, connection: type[Any]) -> dict[str, Any]:
-    url, timeout = place
+def _options(target: Target, connection: type[Any]) -> dict[str, Any]:
+    url, timeout = target
     of_tcp = {} if url.startswith("unix:") else {"socket_connect_timeout": timeout / 2, "socket_keepalive": True}
     # `run` and `arun` retry, since they know the deadline and that our scripts may be repeated; redis-py does not.
     return {

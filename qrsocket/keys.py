@@ -49,9 +49,9 @@ class Keys:
         return f"{self.base}grace"
 
     @property
-    def frames(self) -> str:
-        """Hash: node -> frames sent to it."""
-        return f"{self.base}frames"
+    def envelopes(self) -> str:
+        """Hash: node -> envelopes sent to it."""
+        return f"{self.base}envelopes"
 
     @property
     def server(self) -> str:

@@ -25,7 +25,7 @@ LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{16,}(?![\d.eE])")
 
 
 class Kind(StrEnum):
-    """What a frame between processes carries, as its first letter."""
+    """What an envelope carries, as its first letter."""
 
     JSON = "j"
     TEXT = "t"

@@ -5,10 +5,10 @@ import time
 
 from qrsocket.errors import Unavailable
 from qrsocket.failures import NO_PRIMARY, UNREACHABLE, cause_of, refusal
+from qrsocket.internals.redis import LEAST_TIME
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.25
-LEAST_TIME = 0.001
 
 
 class Patience:

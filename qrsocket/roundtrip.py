@@ -17,12 +17,12 @@ from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from qrsocket.failures import NO_PRIMARY
 from qrsocket.internals.redis import aexchange, deadline, exchange
-from qrsocket.listening import Listening
 from qrsocket.patience import Patience
+from qrsocket.patient_timeout import PatientTimeout
 
 T = TypeVar("T")
 INCLUDE = re.compile(r"^ *--include (\S+)\n", re.MULTILINE)
-Word: TypeAlias = str | bytes | int | float
+Argument: TypeAlias = str | bytes | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,16 @@ class Call(Generic[T]):
         script: The script to run, if it is one.
     """
 
-    command: tuple[Word, ...]
+    command: tuple[Argument, ...]
     parse: Callable[[Any], T]
     script: Script | None = None
 
     @property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[Argument, ...]:
         return self.command if self.script is None else ("EVALSHA", self.script.digest, *self.command)
 
     @property
-    def words_with_source(self) -> tuple[Word, ...]:
+    def words_with_source(self) -> tuple[Argument, ...]:
         """
         What to send when Redis answers that it does not have the script, or may be another server than before.
 
@@ -99,7 +99,7 @@ class Call(Generic[T]):
         return ("EVAL", self.script.source, int(count) + 1, first, first, *others)
 
 
-def script_call(script: Script, keys: list[str], args: list[Word], parse: Callable[[Any], T]) -> Call[T]:
+def script_call(script: Script, keys: list[str], args: list[Argument], parse: Callable[[Any], T]) -> Call[T]:
     """Describe the run of *script* with *keys*, of which there is at least one."""
     return Call((len(keys), *keys, *args), parse, script)
 
@@ -159,7 +159,7 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
         words = call.words
         while True:
             try:
-                async with Listening(patience.left()):
+                async with PatientTimeout(patience.left()):
                     answer = await _answer(client, call, words)
                 break
             except (RedisError, builtins.TimeoutError) as error:
@@ -170,7 +170,7 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
     return answers
 
 
-def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
+def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Argument, ...]) -> Any:
     pool = client.connection_pool
     try:
         try:
@@ -182,7 +182,7 @@ def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Word, 
         raise
 
 
-async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Word, ...]) -> Any:
+async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[Argument, ...]) -> Any:
     pool = client.connection_pool
     try:
         try:
@@ -199,6 +199,6 @@ async def _answer(client: "redis.asyncio.Redis", call: Call[Any], words: tuple[W
         raise
 
 
-def _packed(words: tuple[Word, ...]) -> bytes:
+def _packed(words: tuple[Argument, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one only
     return packed

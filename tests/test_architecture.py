@@ -29,7 +29,7 @@ STATIONS = (
         "keys",
         "position",
         "awaited",
-        "listening",
+        "patient_timeout",
     ),
     ("failures", "trouble", "quiet", "patience", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),

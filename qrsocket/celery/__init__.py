@@ -2,8 +2,8 @@
 
 from qrsocket.celery.asynchronous import async_task
 from qrsocket.celery.current_job import job
-from qrsocket.celery.fates import install
 from qrsocket.celery.notify import notify_user
 from qrsocket.celery.run import JobCancelled
+from qrsocket.celery.signals import install
 
 __all__ = ["JobCancelled", "async_task", "install", "job", "notify_user"]

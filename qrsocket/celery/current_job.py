@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from celery import current_task
 
+from qrsocket.celery.reporting import write_piece
 from qrsocket.celery.run import JobCancelled, Run, current_run
-from qrsocket.celery.saying import write_piece
 from qrsocket.message import encode
 
 T = TypeVar("T")

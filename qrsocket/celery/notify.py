@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 from celery import current_task
 
 from qrsocket.celery.asynchronous import async_task, declare, refuse_task
-from qrsocket.celery.fates import connect
 from qrsocket.celery.revoking import revoked
 from qrsocket.celery.run import JobCancelled, Run, current_run, running
+from qrsocket.celery.signals import connect
 from qrsocket.celery.stopping import stoppable
 from qrsocket.celery.watched import MARK, Options, Picked, is_of_a_task
 from qrsocket.celery.watcher import end

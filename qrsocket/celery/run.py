@@ -134,7 +134,7 @@ class Run:
             self._progress_at = now
         return Beat(self.key, self.token, self.progress if is_told else None)
 
-    def heed(self, advanced: Advanced) -> None:
+    def take_answer(self, advanced: Advanced) -> None:
         """Take the answer to its start."""
         self.is_told, self.is_muted = True, advanced.answer is not Answer.OK
         if not self.is_muted:

@@ -17,8 +17,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from qrsocket import clients
+from qrsocket.celery.reporting import Reports, jobs_of, report, write_piece
 from qrsocket.celery.run import Run
-from qrsocket.celery.saying import Outbox, jobs_of, say, write_piece
 from qrsocket.celery.stopping import stop
 from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Answer, Jobs, State
@@ -39,14 +39,14 @@ class Watcher:
     Its thread begins with the first job of the process, or the first word that cannot be said.
 
     Attributes:
-        outbox: What is said of jobs goes through it.
+        reports: Of jobs go through it.
         trouble: What keeps this process from Redis.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runs: dict[str, Run] = {}
-        self.outbox = Outbox(settings, self._start)
+        self.reports = Reports(settings, self._start)
         self._cancelled_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -92,7 +92,7 @@ class Watcher:
         with self._lock:
             runs = [run for run in self._runs.values() if not run.is_muted]
         now, interval = time.monotonic(), self._settings.renew_interval
-        self.outbox.deliver()
+        self.reports.deliver()
         due = [run for run in runs if run.is_told and run.due_in(now, interval) <= 0]
         self._beat(due, now)
         for run in due:
@@ -118,7 +118,7 @@ class Watcher:
                 run.is_muted = True
             case Answer.UNKNOWN:  # Redis forgot it
                 known = {**run.progress, "fence": run.fence, "chunks": run.chunks or None}
-                run.heed(say(self._settings, "started", run.key, {**run.about, **known}))
+                run.take_answer(report(self._settings, "started", run.key, {**run.about, **known}))
             case Answer.CANCEL if not run.is_cancelled:
                 run.is_cancelled, self._cancelled_at[run.token] = True, now
             case Answer.CANCEL if now - self._cancelled_at.get(run.token, now) >= PATIENCE:
@@ -147,9 +147,9 @@ def watcher_of(settings: Settings) -> Watcher:
 
 def begin(run: Run) -> None:
     """Say that *run* begins. If its job is over already, nobody is told of this run."""
-    advanced = watcher_of(run.settings).outbox.say("started", run.key, run.about, run.heed)
+    advanced = watcher_of(run.settings).reports.report("started", run.key, run.about, run.take_answer)
     if advanced is not None:
-        run.heed(advanced)
+        run.take_answer(advanced)
 
 
 def end(run: Run, state: State, **fields: Any) -> None:
@@ -161,14 +161,14 @@ def end(run: Run, state: State, **fields: Any) -> None:
         while write_piece(run):
             pass
     said = {**run.about, **run.progress, **fields, "state": state}
-    watcher_of(run.settings).outbox.say("ended", run.key, said)
+    watcher_of(run.settings).reports.report("ended", run.key, said)
 
 
 def say_the_rest() -> None:
     """Say what is not said yet, before this process ends; not for long."""
     for watcher in tuple(_watchers.values()):
         with suppress(Unavailable):
-            watcher.outbox.deliver(wait=LAST_WAIT)
+            watcher.reports.deliver(wait=LAST_WAIT)
 
 
 def _after_fork() -> None:

@@ -1,4 +1,4 @@
--- Send a message to streams: one frame to every node that has subscriptions of them.
+-- Send a message to streams: one envelope to every node that has subscriptions of them.
 -- ARGV[1]  kind    ARGV[2]  message id    ARGV[3]  payload    ARGV[4]  options, for the nodes
 -- ARGV[5]  ms that the id is remembered    ARGV[6]  messages that are kept of a stream, or 0: this one is not kept and
 -- not counted    ARGV[7]  ms that they are kept
@@ -53,11 +53,11 @@ for node, here in pairs(recipients) do at[#at + 1], at[#at + 2] = node, here.sub
 local connections, reached, about = 0, '', '\t' .. epoch .. '\t' .. id .. '\t' .. options .. '\t'
 for i = 1, #at, 2 do
   local node = at[i]
-  local number = call('HINCRBY', base .. 'frames', node, '1')
+  local number = call('HINCRBY', base .. 'envelopes', node, '1')
   local whom = is_one and recipient or table.concat(recipients[node], '\t')
-  local frame = kind .. '\t' .. number .. about .. whom .. '\n' .. payload
+  local envelope = kind .. '\t' .. number .. about .. whom .. '\n' .. payload
   -- A node that does not listen has died and is not reaped yet, or has lost its subscription and will read it later.
-  if call('PUBLISH', base .. 'channel:' .. node, frame) > 0 then
+  if call('PUBLISH', base .. 'channel:' .. node, envelope) > 0 then
     connections, reached = connections + at[i + 1], reached .. '\t' .. node
   end
 end

@@ -1,4 +1,4 @@
-"""Publishing, as a `Call`, and the frame that a node receives."""
+"""Publishing, as a `Call`, and the envelope that a node receives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from qrsocket.keys import Keys
 from qrsocket.message import KINDS, NO_OPTIONS, ORDERS, Kind, Message, Options
-from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.roundtrip import Argument, Call, Script, script_call
 from qrsocket.signing import Content, Ring
 from qrsocket.streams import Stream
 
@@ -43,12 +43,12 @@ class Routed:
 
 
 @dataclass(slots=True)
-class Frame:
+class Envelope:
     """
     What a node receives on its channel.
 
     Attributes:
-        number: Counts the frames sent to the node, from 1. Of a heartbeat, the number of the last frame.
+        number: Counts the envelopes sent to the node, from 1. Of a heartbeat, the number of the last envelope.
         epoch: Of the offsets.
         message_id: Of what is about a job, the job's id.
         recipients: The streams that the message is for, each with its offset there, or None if it is not counted.
@@ -61,7 +61,7 @@ class Frame:
     message: Message
 
     @staticmethod
-    def parse(data: bytes, ring: Ring | None = None) -> "Frame":
+    def parse(data: bytes, ring: Ring | None = None) -> "Envelope":
         """
         Read `<kind>\\t<number>\\t<epoch>\\t<message id>\\t<options>\\t<stream>\\t<offset>\\t…\\n<payload>`. No id holds
         a control character. An offset may be followed by a dot and a signature.
@@ -71,7 +71,7 @@ class Frame:
                 said by Redis, which has no key.
 
         Raises:
-            ValueError: *data* is not a frame.
+            ValueError: *data* is not an envelope.
         """
         head, _, payload = data.partition(b"\n")
         kind, number, epoch, message_id, options, *rest = head.decode().split("\t")
@@ -82,7 +82,7 @@ class Frame:
             recipients: tuple[tuple[Stream, int | None], ...] = ((rest[0], _offset(rest[1])),)
         else:
             recipients = tuple(zip(rest[::2], map(_offset, rest[1::2]), strict=True))
-        return Frame(int(number), epoch, message_id, recipients, message)
+        return Envelope(int(number), epoch, message_id, recipients, message)
 
 
 def _genuine(ring: Ring, content: Content, words: list[str]) -> list[str]:
@@ -119,7 +119,7 @@ def publish(
         ring: What to sign by.
     """
     options = message.options.to_words()
-    words: list[Word] = [message.kind, message_id, message.payload, options]
+    words: list[Argument] = [message.kind, message_id, message.payload, options]
     words += [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
     if ring is None:
         for stream in streams:

@@ -1,4 +1,4 @@
-"""The frames of one node, as they come from Redis: connected again when the connection is lost or silent."""
+"""The envelopes of one node, as they come from Redis: connected again when the connection is lost or silent."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from qrsocket.fanout.history import tops
 from qrsocket.fanout.pubsub import OnRead, PubSubProtocol
 from qrsocket.internals.redis import transport_of
 from qrsocket.keys import Keyspace
-from qrsocket.listening import ONCE_MORE, Listening
+from qrsocket.patient_timeout import ONCE_MORE, PatientTimeout
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
@@ -57,9 +57,9 @@ class Subscriber:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _read(self, on_read: OnRead, on_open: Callable[[], None]) -> None:
-        connection = clients.listening(self._settings)
+        connection = clients.subscriber_connection(self._settings)
         try:
-            async with Listening(self._settings.redis_timeout):
+            async with PatientTimeout(self._settings.redis_timeout):
                 await connection.connect()
                 for keys in Keyspace.of(self._settings).shards:
                     # A replica refuses it: there a subscriber would hear late, or nothing. A server that has taken the

@@ -22,6 +22,7 @@ from redis.exceptions import ResponseError
 from qrsocket.internals import require
 
 __all__ = [
+    "LEAST_TIME",
     "AwaitingConnection",
     "BlockingConnection",
     "Pool",
@@ -32,6 +33,7 @@ __all__ = [
     "without_maintenance",
 ]
 
+# Seconds. Less is no time to be answered in.
 LEAST_TIME = 0.001
 
 for connection in (Connection, AwaitingTcpConnection):

@@ -90,7 +90,7 @@ local function shown(job)
   return string.sub(text, 1, -2) .. ',"result":' .. job.result .. '}' -- encoded already, by the worker
 end
 
--- Send a frame to every node that has open connections of the owner.
+-- Send an envelope to every node that has open connections of the owner.
 local function tell_nodes(job, kind, stream, offset, payload)
   for _, node in ipairs(redis.call('HKEYS', route(job.owner))) do
     send(node, kind, job.key, '\t' .. stream .. '\t' .. offset, payload)

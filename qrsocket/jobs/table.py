@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from qrsocket.keys import Keys, fit
-from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.roundtrip import Argument, Call, Script, script_call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
 
@@ -117,7 +117,7 @@ class Jobs(NamedTuple):
 
     def beat(self, beats: Sequence[Beat]) -> Call[list[Answer]]:
         """Describe the renewal of the leases of runs; run, it says of each OK, CANCEL, STALE or UNKNOWN."""
-        args: list[Word] = []
+        args: list[Argument] = []
         for key, run, progress in beats:
             told = {name: value for name, value in (progress or {}).items() if value is not None}
             args += [*key, run, to_json(told) if told else b""]
@@ -153,7 +153,7 @@ class Jobs(NamedTuple):
 
         Run, it returns the number of the piece among all that the job has written.
         """
-        args: list[Word] = [*key, run, number, text, MOST_CHUNK_BYTES]
+        args: list[Argument] = [*key, run, number, text, MOST_CHUNK_BYTES]
         return self._call("write", args, lambda reply: (Answer(reply[0].decode()), reply[1]))
 
     def read(self, key: JobKey, after: int) -> Call[list[dict[str, Any]]]:
@@ -164,7 +164,7 @@ class Jobs(NamedTuple):
 
         return Call(("XRANGE", self.keys.chunks(*key), f"({after}-0", "+", "COUNT", PIECES), parse)
 
-    def _call(self, name: str, args: Sequence[Word], parse: Any) -> Call[Any]:
+    def _call(self, name: str, args: Sequence[Argument], parse: Any) -> Call[Any]:
         terms = {
             "lease_ms": round(self.settings.lease * 1000),
             "job_ms": round(self.settings.job_seconds * 1000),

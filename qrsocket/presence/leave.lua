@@ -6,6 +6,6 @@ redis.call('ZREM', nodes, ARGV[1])
 if redis.call('EXISTS', streams(ARGV[1]), claims(ARGV[1])) > 0 then
   redis.call('ZADD', reaping, digits(clock()), ARGV[1])
 else
-  redis.call('HDEL', frames, ARGV[1])
+  redis.call('HDEL', envelopes, ARGV[1])
 end
 return 'OK'

@@ -16,7 +16,7 @@ local function change_members(topic, user, is_here)
   return nil
 end
 
--- Tell the nodes whose connections have joined those topics: one frame each for all that has changed.
+-- Tell the nodes whose connections have joined those topics: one envelope each for all that has changed.
 local function tell_members()
   for topic, change in pairs(joined_or_left) do
     local stream, said = 'm:' .. topic, {}

@@ -29,7 +29,7 @@ if dead then
   end
   if redis.call('EXISTS', streams(dead), claims(dead)) == 0 then
     redis.call('ZREM', reaping, dead)
-    redis.call('HDEL', frames, dead)
+    redis.call('HDEL', envelopes, dead)
   end
   reply[1] = redis.call('EXISTS', reaping)
 end

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
-from qrsocket.listening import Listening
+from qrsocket.patient_timeout import PatientTimeout
 from qrsocket.position import Missed, Position
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.mailbox import Mailbox
@@ -109,7 +109,7 @@ class Registry:
         self._waiting.append(registration)
         self._is_wanted.set()
         try:
-            async with Listening(self._settings.redis_timeout):
+            async with PatientTimeout(self._settings.redis_timeout):
                 await answer
         except TimeoutError as error:
             raise Unavailable("presence not settled", self._settings.redis_timeout) from error

@@ -21,6 +21,6 @@ if beat and now - beat > lease_ms / 2 then
 end
 redis.call('HSET', server, 'beat', digits(now))
 redis.call('ZADD', nodes, digits(now + ARGV[2]), node)
-local number = redis.call('HGET', frames, node) or '0'
+local number = redis.call('HGET', envelopes, node) or '0'
 redis.call('PUBLISH', channel(node), 'h\t' .. number .. '\t' .. epoch .. '\t\t\n')
 return {epoch, redis.call('SCARD', claims(node)), redis.call('SCARD', streams(node))}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position, parse_missed
-from qrsocket.roundtrip import Call, Script, Word, script_call
+from qrsocket.roundtrip import Argument, Call, Script, script_call
 from qrsocket.signing import Ring
 from qrsocket.streams import Stream, user_of
 
@@ -190,7 +190,7 @@ def attach(
         grace: Seconds that a user, or a member of a topic, may be gone before it is told.
         ring: What the messages that they have missed are signed by.
     """
-    words: list[Word] = [node, _ms(grace), len(counts)]
+    words: list[Argument] = [node, _ms(grace), len(counts)]
     for stream, here, most, known, issued in counts:
         words += [stream, here, most, _known_words(known), "" if issued is None else int(issued * 1000)]
     for stream, position in since:
@@ -221,7 +221,7 @@ def acknowledge(keys: Keys, node: str, transition: Transition, *, grace: float) 
     def parse(reply: list[Any]) -> Transition | None:
         return _parse_transition(reply[1]) if len(reply) > 1 else None
 
-    args: list[Word] = [node, transition.stream, transition.seq, transition.kind, _ms(grace)]
+    args: list[Argument] = [node, transition.stream, transition.seq, transition.kind, _ms(grace)]
     return script_call(_script(keys, "acknowledge"), [keys.base], args, parse)
 
 
@@ -230,7 +230,7 @@ def reclaim(keys: Keys, node: str, transition: Transition, *, former: str, epoch
     Describe that *node* goes on with *transition*, which it had to tell under its *former* name in *epoch*; run, it
     returns False if another node has it by now, or has told it.
     """
-    args: list[Word] = [node, transition.stream, transition.seq, transition.kind, transition.attempt, former, epoch]
+    args: list[Argument] = [node, transition.stream, transition.seq, transition.kind, transition.attempt, former, epoch]
     return script_call(_script(keys, "reclaim"), [keys.base], args, bool)
 
 

@@ -13,7 +13,7 @@ from qrsocket.presence import table
 from qrsocket.presence.revocation import revoke
 from qrsocket.roundtrip import Call
 from qrsocket.sender.ask import checked
-from qrsocket.sender.names import Named, name
+from qrsocket.sender.message_ids import Named, name
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_topic, of_user, user_of
 from qrsocket.topics import topic_name

@@ -122,9 +122,9 @@ class Connection(Outgoing):
         shown = text.encode("utf-8", "replace").decode()
         self.offer(self.wire.error(shown, request, is_temporary=is_temporary))
 
-    def tell_place(self, name: str, **fields: object) -> int:
+    def tell_registered(self, name: str, **fields: object) -> int:
         """
-        Tell the client that it has its place, whatever the limits, since its jobs, and members of a topic, may be many.
+        Tell the client what it is subscribed to, whatever the limits: its jobs, and a topic's members, may be many.
         Returns the bytes.
         """
         frame = self.wire.control(name, fields)

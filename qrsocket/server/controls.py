@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from qrsocket.errors import SocketError
 from qrsocket.server.connection import Connection
 from qrsocket.server.hello import MAX_OFFSET, read_position
-from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk
+from qrsocket.server.jobs import NO_SUCH_JOB, JobQueries
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.wire import Inbound
@@ -42,7 +42,7 @@ async def answer(
         case "leave":
             await subscriptions.leave(_topic_in(fields), "asked", request)
         case "jobs":
-            charge(connection.tell("jobs", jobs=await JobDesk(node, connection.stream).listed()))
+            charge(connection.tell("jobs", jobs=await JobQueries(node, connection.stream).listed()))
         case "cancel" | "read":
             await _answer_about_job(inbound, connection, node, charge)
         case "hello":
@@ -58,14 +58,14 @@ async def _answer_about_job(
     control, id, after = inbound.control, inbound.fields.get("job", ""), inbound.fields.get("after", 0)
     if not isinstance(id, str) or type(after) is not int or not 0 <= after <= MAX_OFFSET:
         raise SocketError(f'!{control}: "job" is the id of a job, and "after" a number')
-    desk = JobDesk(node, connection.stream)
-    job = await (desk.cancel(id) if control == "cancel" else desk.find(id))
+    jobs = JobQueries(node, connection.stream)
+    job = await (jobs.cancel(id) if control == "cancel" else jobs.find(id))
     if job is None:
         raise SocketError(NO_SUCH_JOB)
     if control == "cancel":
         charge(connection.tell("job", job=job, request=inbound.request))
         return
-    async for piece in desk.pieces(id, after):
+    async for piece in jobs.pieces(id, after):
         await connection.wait_written()
         if connection.closing is not None:
             return

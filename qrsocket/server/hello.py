@@ -43,10 +43,10 @@ def read_hello(frame: str | bytes, *, max_depth: int) -> Hello | None:
     topics, connection = fields.get("topics") or {}, fields.get("connection")
     if not isinstance(topics, dict) or len(topics.keys() - {EVERYONE}) > MAX_TOPICS or not all(map(is_topic, topics)):
         raise SocketError(f"!hello: topics are at most {MAX_TOPICS}, by their names")
-    since = {topic: read_position("!hello", place) for topic, place in topics.items()}
+    since = {topic: read_position("!hello", position) for topic, position in topics.items()}
     return Hello(
         read_position("!hello", fields),
-        {topic: place for topic, place in since.items() if place is not None},
+        {topic: position for topic, position in since.items() if position is not None},
         connection if isinstance(connection, str) else "",
         fields.get("auth"),
     )

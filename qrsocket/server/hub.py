@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from qrsocket.errors import CloseCode
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
@@ -156,25 +156,25 @@ class Hub:
         subscription.since = starts if starts is not None and starts.epoch == page.top.epoch else page.top
         self._read(feed, subscription, page)
 
-    def deliver(self, frame: Frame) -> None:
+    def deliver(self, envelope: Envelope) -> None:
         """
-        Offer what is in a frame to every subscription of its recipients.
+        Offer what is in an envelope to every subscription of its recipients.
 
         What Redis says itself is never taken for a message or an order of the application: that may have to be signed.
         """
-        message, epoch, feeds = frame.message, frame.epoch, self._feeds
+        message, epoch, feeds = envelope.message, envelope.epoch, self._feeds
         kind = message.kind
         is_message = kind is JSON or kind is TEXT or kind is BINARY
         if not is_message and kind not in ORDERS:
-            self._deliver_of_redis(frame)
+            self._deliver_of_redis(envelope)
             return
-        for stream, offset in frame.recipients:
+        for stream, offset in envelope.recipients:
             feed = feeds.get(stream)
             if feed is None:
                 continue
             if offset is None:
                 if is_message:
-                    offer_uncounted(feed.begun, stream, message, frame.message_id)
+                    offer_uncounted(feed.begun, stream, message, envelope.message_id)
             elif feed.offset + 1 != offset or feed.epoch != epoch:
                 # Some are missing, or it is an old one, which was read from the stream meanwhile.
                 self._heard(feed, Position(epoch, offset))
@@ -187,13 +187,13 @@ class Hub:
                 else:
                     self._give(feed, live, message)
 
-    def _deliver_of_redis(self, frame: Frame) -> None:
-        kind = frame.message.kind
-        for stream, offset in frame.recipients:
+    def _deliver_of_redis(self, envelope: Envelope) -> None:
+        kind = envelope.message.kind
+        for stream, offset in envelope.recipients:
             if kind in STATES and offset is not None:
-                self.states.deliver(stream, Position(frame.epoch, offset), frame)
+                self.states.deliver(stream, Position(envelope.epoch, offset), envelope)
             elif kind in PASSING and offset is None and (feed := self._feeds.get(stream)):
-                offer_uncounted(feed.begun, stream, frame.message, frame.message_id)
+                offer_uncounted(feed.begun, stream, envelope.message, envelope.message_id)
 
     def heard(self, stream: Stream, position: Position) -> None:
         """Learn that there is a message, or a change, at *position*. Those who have not had it are behind."""
@@ -236,7 +236,7 @@ class Hub:
 
         Args:
             heard: What this node had heard of before the page was read. If the stream ends before it, a forged or
-                broken frame said it, and the subscription would read in vain for ever.
+                broken envelope said it, and the subscription would read in vain for ever.
         """
         feed, before = self._feeds.get(subscription.stream), subscription.position
         if feed is None or not self.is_behind(subscription) or before is None:

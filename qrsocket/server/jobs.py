@@ -42,7 +42,7 @@ class JobShown(BaseModel):
     ended_at: float | None = None
 
 
-class JobDesk:
+class JobQueries:
     """The jobs of one owner."""
 
     def __init__(self, node: Node, owner: Stream) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
@@ -31,11 +31,11 @@ class Relay:
             outbox: Of the hub's connections.
             ring: What messages must be signed by.
             on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
-            on_doubt: Called when a frame may have been lost; must not block.
+            on_doubt: Called when an envelope may have been lost; must not block.
         """
         self._hub, self._outbox, self._ring = hub, outbox, ring
         self._on_probe, self._on_doubt = on_probe, on_doubt
-        self._next: dict[bytes, int] = {}  # number of the next frame, by channel; none since it was opened
+        self._next: dict[bytes, int] = {}  # number of the next envelope, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
         """Deliver without end."""
@@ -45,28 +45,29 @@ class Relay:
         self._next.clear()
         self._on_doubt()  # what was published while it was not open did not come
 
-    def _on_read(self, frames: list[tuple[bytes, bytes]]) -> None:
+    def _on_read(self, envelopes: list[tuple[bytes, bytes]]) -> None:
         self._outbox.hold()
         try:
-            for channel, data in frames:
+            for channel, data in envelopes:
                 self._on_frame(channel, data)
         finally:
             self._outbox.flush()
 
     def _on_frame(self, channel: bytes, data: bytes) -> None:
         try:
-            frame = Frame.parse(data, self._ring)
-            kind = frame.message.kind
+            envelope = Envelope.parse(data, self._ring)
+            kind = envelope.message.kind
             if kind is PROBE:
-                self._on_probe(frame.message_id)
+                self._on_probe(envelope.message_id)
                 return
             expected = self._next.get(channel)
-            self._next[channel] = frame.number + 1
-            # A heartbeat has the number of the last frame.
-            if expected is not None and frame.number + (kind is HEARTBEAT) != expected:
-                logger.warning("frames lost: they are read again", extra={"expected": expected, "got": frame.number})
+            self._next[channel] = envelope.number + 1
+            # A heartbeat has the number of the last envelope.
+            if expected is not None and envelope.number + (kind is HEARTBEAT) != expected:
+                numbers = {"expected": expected, "got": envelope.number}
+                logger.warning("messages lost between Redis and this node: they are read again", extra=numbers)
                 self._on_doubt()
-            self._hub.deliver(frame)
+            self._hub.deliver(envelope)
         except Exception:
-            # One frame that we cannot read, from a newer version say, must not make every socket deaf.
-            logger.exception("frame dropped", extra={"size_bytes": len(data)})
+            # One envelope that we cannot read, from a newer version say, must not make every socket deaf.
+            logger.exception("message from Redis dropped: it cannot be read", extra={"size_bytes": len(data)})

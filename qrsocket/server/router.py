@@ -21,7 +21,7 @@ from qrsocket.server.endpoint import Endpoint, Queueable, Save
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
 from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
-from qrsocket.server.jobs import NO_SUCH_JOB, JobDesk, JobShown
+from qrsocket.server.jobs import NO_SUCH_JOB, JobQueries, JobShown
 from qrsocket.server.parameters import Function
 from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
 from qrsocket.server.queries import hide_queries
@@ -220,7 +220,7 @@ class SocketRouter(APIRouter):
             id = await endpoint.queue(await endpoint.read(request, user, self._node(request).parsing), user)
             response.headers["X-Job-Id"] = id
             with suppress(Unavailable):
-                if job := await self._desk(request, user).find(id):
+                if job := await self._jobs_of(request, user).find(id):
                     return job
             return {"id": id, "task": task.name, "state": "queued"}
 
@@ -270,17 +270,17 @@ class SocketRouter(APIRouter):
         return client_response(request)
 
     async def _jobs(self, request: Request) -> Any:
-        return await _available(self._desk(request, await self._user(request)).listed())
+        return await _available(self._jobs_of(request, await self._user(request)).listed())
 
     async def _job(self, request: Request, id: str) -> Any:
-        return _found(await _available(self._desk(request, await self._user(request)).find(id)))
+        return _found(await _available(self._jobs_of(request, await self._user(request)).find(id)))
 
     async def _cancel(self, request: Request, id: str) -> Any:
         user = await self._user(request, with_origin=True)
-        return _found(await _available(self._desk(request, user).cancel(id)))
+        return _found(await _available(self._jobs_of(request, user).cancel(id)))
 
-    def _desk(self, request: Request, user: str) -> JobDesk:
-        return JobDesk(self._node(request), of_user(user))
+    def _jobs_of(self, request: Request, user: str) -> JobQueries:
+        return JobQueries(self._node(request), of_user(user))
 
     async def _user(self, request: Request, *, with_origin: bool = False) -> str:
         settings = self._node(request).settings

@@ -23,6 +23,7 @@ from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import Transition, live_nodes
 from qrsocket.roundtrip import arun, info
 from qrsocket.server import requests
+from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.draining import drain
 from qrsocket.server.finding import what_is_lost
 from qrsocket.server.handlers import Handlers
@@ -30,13 +31,12 @@ from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
 from qrsocket.server.listings import Listings
-from qrsocket.server.mender import Mender
 from qrsocket.server.outbox import Outbox
 from qrsocket.server.parsing import Parsing
-from qrsocket.server.places import Places, most_strangers
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.server.signals import clients_first
+from qrsocket.server.slots import Slots, most_strangers
 from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings, get_settings
 from qrsocket.streams import Stream, of_members
@@ -58,12 +58,12 @@ class Node:
     Attributes:
         hub: Its open connections.
         outbox: What waits to be written to them.
-        keeper: Their places in Redis, and the transitions of users that this node is to tell.
+        keeper: Their subscriptions in Redis, and the transitions of users that this node is to tell.
         trouble: What keeps it from Redis.
         max_connections: It takes so many.
-        sessions: How many there are, from the handshake to the close: not all have a place yet.
+        sessions: How many there are, from the handshake to the close: not all have a slot yet.
         is_draining: It lets its clients go, and takes no new ones.
-        places: How many are taken from one address, and from strangers.
+        slots: How many are taken from one address, and from strangers.
         parsing: Where large documents of clients are parsed.
         listings: Where lists of jobs are read.
         lost: What the server does not give us; None if all is well.
@@ -94,12 +94,12 @@ class Node:
         self.max_connections = max_connections(settings)
         self.sessions, self.lost = 0, what_is_lost()
         self.is_draining = False
-        self.places = Places(
+        self.slots = Slots(
             most_strangers=most_strangers(settings.max_strangers_per_node, self.max_connections),
             most_per_address=settings.max_connections_per_address,
         )
         self.parsing, self.listings = Parsing(), Listings(settings)
-        self._mender = Mender(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
+        self._catch_up = CatchUp(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._keyspace = Keyspace.of(settings)
@@ -160,7 +160,7 @@ class Node:
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._mender.run(), name="mender")
+            group.create_task(self._catch_up.run(), name="catch up")
             group.create_task(reap_jobs(self.settings, self.trouble), name="jobs")
             group.create_task(self._tell_members(), name="members")
             while True:
@@ -170,17 +170,17 @@ class Node:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
         self._subscriber = Subscriber(self.settings, channels, self.trouble)
-        relay = Relay(self.hub, self.outbox, self.settings.ring, self._on_probe, self._mender.suspect)
+        relay = Relay(self.hub, self.outbox, self.settings.ring, self._on_probe, self._catch_up.suspect)
         async with asyncio.TaskGroup() as group:
-            listening = group.create_task(relay.run(self._subscriber), name="relay")
+            relaying = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()
             await self.keeper.live(name)
             logger.warning("node fenced: it comes back under a new name", extra={"node": name})
-            listening.cancel()
+            relaying.cancel()
 
     async def read_members(self, topic: str) -> None:
         """Learn who has joined *topic*, the first connection of this node to join it being under way."""
-        await self._mender.read_members(of_members(topic))
+        await self._catch_up.read_members(of_members(topic))
 
     async def _tell_members(self) -> None:
         """Tell who has joined topics and left them: at once, and then what has come together since."""
@@ -207,10 +207,10 @@ class Node:
         return len(nodes)
 
     def _on_behind(self, subscription: Subscription) -> None:
-        self.start(self._mender.catch_up(subscription), f"catch up {subscription.connection.id}")
+        self.start(self._catch_up.catch_up(subscription), f"catch up {subscription.connection.id}")
 
     def _on_stale(self, stream: Stream) -> None:
-        self.start(self._mender.reread(stream), f"reread {stream}")
+        self.start(self._catch_up.reread(stream), f"reread {stream}")
 
     def _on_transition(self, transition: Transition) -> None:
         if task := self.start(self._tell(transition), f"tell {transition.id}"):

@@ -7,7 +7,7 @@ The life of one connection, from the handshake to the close. Read this first.
     → close: its subscriptions are given up at once, handlers that still run may finish
 
 A client that speaks `qrsocket.v1` (wire) is accepted first. It says who it is and where it was (hello), and then gets
-its subscriptions, what it missed (mender), and what is sent.
+its subscriptions, what it missed (catch_up.py), and what is sent.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
 from qrsocket.server.layers import serve_outside
 from qrsocket.server.parsing import ClientGone
-from qrsocket.server.places import Place
 from qrsocket.server.runtime import Node
+from qrsocket.server.slots import Slot
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.welcome import Welcome, welcome
 from qrsocket.server.wire import PLAIN, wire_for
@@ -47,22 +47,22 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     if node.is_draining:
         await refuse(websocket, HTTPException(503, "This node stops", {"Retry-After": "1"}))
         return
-    is_full, place = node.is_full, node.places.enter(websocket.client.host if websocket.client else "")
-    if place is None:
+    is_full, slot = node.is_full, node.slots.enter(websocket.client.host if websocket.client else "")
+    if slot is None:
         logger.warning("too many connections of one address: handshake refused")
         await refuse(websocket, HTTPException(429, "Too many connections", {"Retry-After": "30"}))
         return
     node.sessions += 1
     try:
-        said = await welcome(websocket, handlers, node, place, is_full=is_full)
+        said = await welcome(websocket, handlers, node, slot, is_full=is_full)
     except BaseException as error:
-        _leave(node, place)
+        _leave(node, slot)
         if not isinstance(error, Exception):
             raise
         await refuse(websocket, error)
     else:
         serving = partial(_serve, websocket, handlers, node, said)
-        await serve_outside(websocket, serving, partial(_leave, node, place))
+        await serve_outside(websocket, serving, partial(_leave, node, slot))
 
 
 async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, said: Welcome) -> None:
@@ -78,12 +78,12 @@ async def _serve(websocket: WebSocket, handlers: Handlers, node: Node, said: Wel
             finally:
                 await session.leave()
     finally:
-        _leave(node, said.place)
+        _leave(node, said.slot)
 
 
-def _leave(node: Node, place: Place) -> None:
+def _leave(node: Node, slot: Slot) -> None:
     node.sessions -= 1
-    place.leave()
+    slot.leave()
 
 
 class Session:
@@ -99,7 +99,7 @@ class Session:
         Args:
             tasks: What handles messages runs in it, and may go on for a while after the close.
         """
-        offered, self._place = said.offered, said.place
+        offered, self._slot = said.offered, said.slot
         self._wire = wire_for(offered, offered.chosen)
         self._subprotocol = offered.chosen or self._wire.subprotocol
         if offered and self._subprotocol is None:
@@ -185,7 +185,7 @@ class Session:
                 await self._greet()
             elif self._dispatch.asks_who_comes:
                 await self._dispatch.authenticate(await self._first())
-            self._place.be_known()
+            self._slot.be_known()
             self._identity.be_ready()
             while self._connection.closing is None:
                 await self._dispatch.wait_for_room()

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Kind, Message
 from qrsocket.position import Position
 from qrsocket.presence.table import Members as Read
@@ -14,7 +14,7 @@ from qrsocket.server.state import Members, State
 from qrsocket.server.subscription import Feed
 from qrsocket.streams import Stream, of_jobs, of_members, of_topic, topic_of
 
-# Kinds of frames that tell a change.
+# Kinds of envelopes that tell a change.
 STATES = frozenset((Kind.JOB, Kind.MEMBERS))
 # Kinds that tell how far a job is, and what it writes.
 PASSING = frozenset((Kind.PROGRESS, Kind.CHUNK))
@@ -115,22 +115,22 @@ class States:
                 told = {"topic": topic, "joined": joined, "left": left}
                 offer_control(self._feeds[of_topic(topic)].begun, "members", told)
 
-    def deliver(self, stream: Stream, position: Position, frame: Frame) -> None:
+    def deliver(self, stream: Stream, position: Position, envelope: Envelope) -> None:
         """Learn of the change at *position*, and tell it."""
-        if frame.message.kind is Kind.JOB:
-            self._tell_job(stream, position, frame)
+        if envelope.message.kind is Kind.JOB:
+            self._tell_job(stream, position, envelope)
         else:
-            self._change_members(stream, position, frame.message)
+            self._change_members(stream, position, envelope.message)
 
-    def _tell_job(self, stream: Stream, position: Position, frame: Frame) -> None:
+    def _tell_job(self, stream: Stream, position: Position, envelope: Envelope) -> None:
         state, feed = self._jobs.get(stream), self._feeds.get(stream[2:])
         if state is None or feed is None:
             return
         if not state.heard(position) and state.is_stale:
             self._on_stale(stream)
         for subscription in feed.begun:
-            subscription.connection.drop_newest(frame.message_id)
-        offer(feed.begun, stream, None, frame.message)
+            subscription.connection.drop_newest(envelope.message_id)
+        offer(feed.begun, stream, None, envelope.message)
 
     def _change_members(self, stream: Stream, position: Position, message: Message) -> None:
         members = self._members.get(stream)

@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 from qrsocket.errors import CloseCode, SocketError, Unavailable
-from qrsocket.listening import Listening
+from qrsocket.patient_timeout import PatientTimeout
 from qrsocket.position import Missed, Position
 from qrsocket.presence.registry import Registration
 from qrsocket.server.connection import Connection
 from qrsocket.server.failing import TRY_AGAIN
-from qrsocket.server.jobs import JobDesk
+from qrsocket.server.jobs import JobQueries
 from qrsocket.server.joining import Joining
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Json
@@ -52,14 +52,14 @@ class Subscriptions:
     async def _open(self, since: Position | None, topics: Mapping[str, Position]) -> None:
         connection = self._connection
         mine = connection.stream
-        places = {of_topic(topic): place for topic, place in topics.items()}
+        positions = {of_topic(topic): position for topic, position in topics.items()}
         if since is not None and mine != connection.own_stream:  # one without a user is another each time
-            places[mine] = since
+            positions[mine] = since
         self._node.hub.add(connection)
-        answered = await self._subscribe_all(dict.fromkeys((connection.own_stream, EVERYONE, mine)), places)
+        answered = await self._subscribe_all(dict.fromkeys((connection.own_stream, EVERYONE, mine)), positions)
         if answered is None:
             return
-        known = [topic for stream in places if (topic := topic_of(stream)) and topic != EVERYONE]
+        known = [topic for stream in positions if (topic := topic_of(stream)) and topic != EVERYONE]
         wanted = [topic for topic in known if topic not in self._from_the_start]
         room = MAX_TOPICS - len(self._from_the_start)
         # Asked now that orders come to it: who is put out of a topic after he was let in must not stay in.
@@ -73,15 +73,17 @@ class Subscriptions:
             return
         # Topics come after the user: who is refused is to be seen by no member.
         if coming := [*self._from_the_start, *joined]:
-            more = await self._subscribe_all(map(of_topic, coming), places)
+            more = await self._subscribe_all(map(of_topic, coming), positions)
             if more is None:
                 return
             answered = answered.with_those_of(more)
         await self._be_ready(mine, answered, (EVERYONE, *self._from_the_start, *joined), refused)
 
-    async def _subscribe_all(self, streams: Iterable[Stream], places: Mapping[Stream, Position]) -> Registration | None:
+    async def _subscribe_all(
+        self, streams: Iterable[Stream], positions: Mapping[Stream, Position]
+    ) -> Registration | None:
         parts = [part for stream in streams for part in self._subscribe(stream)]
-        return await self._register(parts, {one: places[one] for one in parts if one in places})
+        return await self._register(parts, {one: positions[one] for one in parts if one in positions})
 
     async def add_user(self) -> None:
         """Subscribe it to what is sent to its user, who has just become known, and tell the client."""
@@ -211,7 +213,7 @@ class Subscriptions:
         for stream, attached in answered.attached.items():
             hub.states.begin_jobs(stream, attached.jobs_top)
         try:
-            # After it has its place, so that whatever happens to them from now on is told.
+            # After it has its position, so that whatever happens to them from now on is told.
             jobs = await self._jobs()
             for topic in topics:
                 await self._know_members(topic)
@@ -230,7 +232,7 @@ class Subscriptions:
         for topic in topics:
             shown = _shown(self._page(answered, of_topic(topic)), answered.since.get(of_topic(topic)))
             about["topics"][topic] = shown | self._members(topic)
-        connection.tell_place("ready", **about)
+        connection.tell_registered("ready", **about)
         for stream in answered.streams:
             if subscription := connection.subscriptions.get(stream):
                 hub.begin(subscription, self._page(answered, stream))
@@ -246,7 +248,7 @@ class Subscriptions:
     async def _jobs(self) -> list[dict[str, Any]]:
         if self._connection.user is None or self._connection.wire is PLAIN:
             return []  # it has none, or cannot be told
-        return await JobDesk(self._node, self._connection.stream).listed()
+        return await JobQueries(self._node, self._connection.stream).listed()
 
     async def _know_members(self, topic: str) -> None:
         """
@@ -256,7 +258,7 @@ class Subscriptions:
         members, seconds = self._node.hub.states.members(topic), self._node.settings.redis_timeout
         if members is not None and members.position is None:
             try:
-                async with Listening(seconds):
+                async with PatientTimeout(seconds):
                     await self._node.read_members(topic)
             except TimeoutError as error:
                 raise Unavailable("members not read", seconds) from error
@@ -270,9 +272,9 @@ class Subscriptions:
         position = self._node.hub.position_of(self._connection.subscriptions[stream])
         return {} if position is None else {**position._asdict(), "recovered": since in (None, position)}
 
-    def _tell_joined(self, topic: str, place: dict[str, Any], request: str | None) -> int:
+    def _tell_joined(self, topic: str, position: dict[str, Any], request: str | None) -> int:
         asked = {} if request is None else {"request": request}
-        return self._connection.tell_place("joined", topic=topic, **place, **self._members(topic), **asked)
+        return self._connection.tell_registered("joined", topic=topic, **position, **self._members(topic), **asked)
 
 
 def _shown(page: Missed, since: Position | None) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from pydantic_core import to_json
 
 from qrsocket.errors import CloseCode
 from qrsocket.streams import of_connection, of_user
-from qrsocket.testing.door import Application
 from qrsocket.testing.expectation import ANYTHING, Mismatch, Received, describe, match
 from qrsocket.testing.jobs import Job
 from qrsocket.testing.joined import JoinedTopic, RequestFailed
 from qrsocket.testing.link import Link
+from qrsocket.testing.middleware import Application
 from qrsocket.testing.opening import Target
 from qrsocket.testing.receiver import Receiver
 from qrsocket.testing.requests import http_client
@@ -221,7 +221,7 @@ class Client(Receiver):
             else:
                 server = await stack.enter_async_context(served(self._app))
                 self._link.settings = server.settings
-                key = {} if self._user is None else server.door.key(self._user)
+                key = {} if self._user is None else server.middleware.header_of(self._user)
                 self._target = replace(self._target, address=server.address, headers=self._target.headers | key)
             stack.push_async_callback(self._leave)
             await self._link.connect(self._target, self._auth)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qrsocket.testing.client import Client
-from qrsocket.testing.door import Application
+from qrsocket.testing.middleware import Application
 from qrsocket.testing.opening import Target, path_of
 from qrsocket.users import UserLike, user_id
 

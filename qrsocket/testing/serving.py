@@ -11,7 +11,7 @@ from qrsocket.context import NOBODY, running_for
 from qrsocket.server.finding import options_for_uvicorn
 from qrsocket.server.runtime import running_node
 from qrsocket.settings import Settings, get_settings
-from qrsocket.testing.door import Application, Door
+from qrsocket.testing.middleware import Application, UserMiddleware
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
@@ -25,14 +25,14 @@ class Server:
 
     Attributes:
         interested: How many do.
-        door: Lets clients in as the users that they name.
+        middleware: Lets clients in as the users that they name.
         address: `127.0.0.1:<port>`, once started.
     """
 
     def __init__(self, app: Application) -> None:
         self.app, self.loop, self.lock = app, asyncio.get_running_loop(), asyncio.Lock()
         self.interested = 0
-        self.door = Door(app)
+        self.middleware = UserMiddleware(app)
         self.address = ""
         self.is_running = False
         self._uvicorn: uvicorn.Server
@@ -50,9 +50,9 @@ class Server:
         Raises:
             RuntimeError: The lifespan has failed, which is the cause, or has not begun within 10 s.
         """
-        self.door = Door(self.app)
+        self.middleware = UserMiddleware(self.app)
         config = uvicorn.Config(
-            self.door, host="127.0.0.1", port=0, log_config=None, **options_for_uvicorn(get_settings())
+            self.middleware, host="127.0.0.1", port=0, log_config=None, **options_for_uvicorn(get_settings())
         )
         config.load()
         self._uvicorn = uvicorn.Server(config)
@@ -67,7 +67,7 @@ class Server:
             if self._uvicorn.should_exit:  # so an older uvicorn says it
                 raise SystemExit
         except SystemExit:
-            raise RuntimeError("the application did not start: its lifespan failed") from self.door.failure
+            raise RuntimeError("the application did not start: its lifespan failed") from self.middleware.failure
         except TimeoutError:
             await self._end_lifespan()
             raise RuntimeError(f"the application did not start: its lifespan took over {START_TIMEOUT:g} s") from None
@@ -99,7 +99,7 @@ class Server:
             await self._end_lifespan()
             raise RuntimeError(f"the application did not stop: its lifespan took over {STOP_TIMEOUT:g} s") from None
         if self._uvicorn.lifespan.should_exit:
-            raise RuntimeError("the application did not stop: its lifespan failed") from self.door.failure
+            raise RuntimeError("the application did not stop: its lifespan failed") from self.middleware.failure
 
     async def _cut_off(self) -> None:
         state = self._uvicorn.server_state
@@ -110,9 +110,9 @@ class Server:
         await _comes_true(lambda: not state.connections and not state.tasks, GRACE)
 
     async def _end_lifespan(self) -> None:
-        if self.door.lifespan is not None:
-            self.door.lifespan.cancel()
-            await asyncio.wait({self.door.lifespan}, timeout=STOP_TIMEOUT)
+        if self.middleware.lifespan is not None:
+            self.middleware.lifespan.cancel()
+            await asyncio.wait({self.middleware.lifespan}, timeout=STOP_TIMEOUT)
 
 
 _servers: dict[int, Server] = {}

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from qrsocket import Settings, Socket, Unavailable, User, authenticated, clients, socket
 from qrsocket.celery import install, job, notify_user
+from qrsocket.celery.reporting import say
 from qrsocket.celery.run import Run
-from qrsocket.celery.saying import say
 from qrsocket.celery.watched import settings_by_name, settings_of
 from qrsocket.celery.watcher import begin, watcher_of
 from qrsocket.context import Context, current_settings, running_for

@@ -13,7 +13,7 @@ from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.keys import Keyspace
 from qrsocket.presence.table import Members
 from qrsocket.server import SocketRouter
-from qrsocket.server.mender import Mender
+from qrsocket.server.catch_up import CatchUp
 from qrsocket.settings import get_settings
 from qrsocket.testing import Client, RequestFailed, client
 from tests.app.conftest import Serve
@@ -353,7 +353,7 @@ async def test_members_that_cannot_be_read(
     ada = await open_speaker(await serve(app=rooms.app), "ada")
     await ada.hello()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Mender, "read_members", lambda *_: asyncio.Event().wait())
+        patch.setattr(CatchUp, "read_members", lambda *_: asyncio.Event().wait())
         await ada.ask("join", topic="room:7", request="1")
         error = await ada.control("error")
         await ada.ask("join", topic="files:a", request="2")
@@ -415,10 +415,10 @@ async def test_somebody_joins_while_members_are_read(
     """
     A reading that comes after what has changed since does not make a node forget the change.
     """
-    keys, available = Keyspace.of(get_settings()).shards[0], Mender._available
+    keys, available = Keyspace.of(get_settings()).shards[0], CatchUp._available
     is_read, may_come = asyncio.Event(), asyncio.Event()
 
-    async def late(self: Mender, call: Any) -> Any:
+    async def late(self: CatchUp, call: Any) -> Any:
         answer = await available(self, call)
         if isinstance(answer, Members) and not is_read.is_set():
             is_read.set()
@@ -427,7 +427,7 @@ async def test_somebody_joins_while_members_are_read(
 
     async with device(rooms, "ada") as ada, device(other_node, "bob") as bob:
         room = await ada.join("room:7")
-        monkeypatch.setattr(Mender, "_available", late)
+        monkeypatch.setattr(CatchUp, "_available", late)
         with redis.pipeline() as pipeline:
             pipeline.client_kill_filter(_type="pubsub")
             pipeline.sadd(keys.members("room:7"), "eve")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.message import NO_OPTIONS, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
 from qrsocket.server.connection import Connection
@@ -81,7 +81,7 @@ class Scene:
 
     def send(self, stream: str, offset: int | None, message: Message | None = None, epoch: str = "e") -> None:
         message = message or Message(Kind.JSON, b"%d" % (offset or 0))
-        self.hub.deliver(Frame(1, epoch, "m1", ((stream, offset),), message))
+        self.hub.deliver(Envelope(1, epoch, "m1", ((stream, offset),), message))
 
     def caught_up(self) -> list[Subscription]:
         """Return who is to read since this was asked last."""

@@ -90,7 +90,7 @@ async def test_what_a_client_is_told_of_its_connection() -> None:
     """
     socket = Socket()
     connection = connect(socket)
-    sizes = [connection.tell("ready", user="ada"), connection.tell_place("place", jobs=[])]
+    sizes = [connection.tell("ready", user="ada"), connection.tell_registered("place", jobs=[])]
     connection.tell_error("No such topic", "12")
     connection.tell_error("Try again", None, is_temporary=True)
 
@@ -109,7 +109,7 @@ async def test_what_plain_has_no_words_for() -> None:
     """
     socket = Socket()
     connection = connect(socket, PLAIN)
-    sizes = [connection.tell("ready"), connection.tell_place("place")]
+    sizes = [connection.tell("ready"), connection.tell_registered("place")]
     is_told = connection.tell_gap("u:ada", Position("e", 1)), connection.tell_gap("t:room", Position("e", 1))
     connection.tell_error("half a pair: \ud800", "12")
 
@@ -127,7 +127,7 @@ async def test_only_the_first_reason_to_close_counts() -> None:
     connection.close(4101, "signed out")
     connection.obey(Close(4000, "slow").to_message())
     connection.obey(Message(Kind.LEAVE, b"room"))
-    connection.tell_place("place")
+    connection.tell_registered("place")
     connection.tell("ready")
     connection.offer_newest("cursor", b"")
 

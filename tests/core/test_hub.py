@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from pydantic_core import to_json
 
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
 from qrsocket.presence.table import Members as Read
@@ -569,7 +569,7 @@ PROGRESS = Message(Kind.PROGRESS, b'{"job":{"done":1}}')
 
 def of_jobs(scene: Scene, offset: int | None, told: Message = JOB, epoch: str = "e", job: str = "j1") -> None:
     stream = "u:ada" if offset is None else "j:u:ada"
-    scene.hub.deliver(Frame(1, epoch, job, ((stream, offset),), told))
+    scene.hub.deliver(Envelope(1, epoch, job, ((stream, offset),), told))
 
 
 def test_jobs_are_told_and_counted(scene: Scene) -> None:
@@ -659,7 +659,7 @@ def test_progress_is_the_newest(scene: Scene) -> None:
 
 def of_members(scene: Scene, offset: int, epoch: str = "e", **said: list[str]) -> None:
     changed = Message(Kind.MEMBERS, to_json(said))
-    scene.hub.deliver(Frame(1, epoch, "", (("m:room", offset),), changed))
+    scene.hub.deliver(Envelope(1, epoch, "", (("m:room", offset),), changed))
 
 
 def listed(version: int, *users: str, is_certain: bool = True, epoch: str = "e") -> Read:

@@ -21,8 +21,8 @@ class Published:
 
     async def run(self, on_read: Callable[[Any], None], on_open: Callable[[], None]) -> None:
         on_open()
-        for frames in self._reads:
-            on_read(frames)
+        for envelopes in self._reads:
+            on_read(envelopes)
 
 
 class Relayed:
@@ -45,7 +45,7 @@ class Relayed:
         self.doubts += 1
 
 
-def frame(number: int, offset: int | str, kind: str = "j", payload: str = "1") -> bytes:
+def envelope(number: int, offset: int | str, kind: str = "j", payload: str = "1") -> bytes:
     return f"{kind}\t{number}\te\tm1\t\tu:ada\t{offset}\n{payload}".encode()
 
 
@@ -60,7 +60,7 @@ async def test_what_is_published_is_told() -> None:
     relayed = Relayed()
 
     assert ["11 1", "12 1", "13 1"] == await relayed.read(
-        [(NODE, frame(1, 11)), (NODE, frame(2, 12))], [(NODE, frame(3, 13))]
+        [(NODE, envelope(1, 11)), (NODE, envelope(2, 12))], [(NODE, envelope(3, 13))]
     )
     assert 1 == relayed.doubts
 
@@ -74,19 +74,19 @@ async def test_a_number_that_does_not_follow(numbers: tuple[int, ...], doubts: i
     The first may be any. One that is missing, or comes twice, is a doubt, once each time; what has come is told.
     """
     relayed = Relayed()
-    frames = [(NODE, frame(number, 10 + place)) for place, number in enumerate(numbers, 1)]
+    envelopes = [(NODE, envelope(number, 10 + place)) for place, number in enumerate(numbers, 1)]
 
-    assert ["11 1", "12 1", "13 1"] == await relayed.read(frames)
+    assert ["11 1", "12 1", "13 1"] == await relayed.read(envelopes)
     assert doubts == relayed.doubts
 
 
 @pytest.mark.parametrize(("number", "doubts"), [(1, 1), (2, 2), (0, 2)])
 async def test_a_heartbeat_has_the_number_of_the_last_frame(number: int, doubts: int) -> None:
     """
-    Any other shows that the last frame was lost, though nothing came after it.
+    Any other shows that the last envelope was lost, though nothing came after it.
     """
     relayed = Relayed()
-    await relayed.read([(NODE, frame(1, 11)), (NODE, heartbeat(number))])
+    await relayed.read([(NODE, envelope(1, 11)), (NODE, heartbeat(number))])
 
     assert doubts == relayed.doubts
 
@@ -96,7 +96,8 @@ async def test_each_channel_has_its_own_numbers() -> None:
     A node hears two: its own, and that of all. Nothing is missing in one because of the other.
     """
     relayed = Relayed()
-    await relayed.read([(NODE, frame(1, 11)), (EVERYONE, frame(8, 12)), (NODE, frame(2, 13)), (EVERYONE, frame(9, 14))])
+    first = [(NODE, envelope(1, 11)), (EVERYONE, envelope(8, 12))]
+    await relayed.read(first, [(NODE, envelope(2, 13)), (EVERYONE, envelope(9, 14))])
 
     assert 1 == relayed.doubts
 
@@ -106,8 +107,8 @@ async def test_a_subscription_that_is_opened_again() -> None:
     Numbers begin anew: what was lost in between is one doubt, not two.
     """
     relayed = Relayed()
-    await relayed.read([(NODE, frame(1, 11))])
-    await relayed.read([(NODE, frame(7, 12))])
+    await relayed.read([(NODE, envelope(1, 11))])
+    await relayed.read([(NODE, envelope(7, 12))])
 
     assert 2 == relayed.doubts
 
@@ -117,7 +118,7 @@ async def test_a_probe_is_for_the_node() -> None:
     `qrsocket doctor` asks whether what is published arrives: nobody is told, and it has no number to count.
     """
     relayed = Relayed()
-    told = await relayed.read([(NODE, frame(1, 11)), (NODE, b"p\t0\t\tprobe1\t\n"), (NODE, frame(2, 12))])
+    told = await relayed.read([(NODE, envelope(1, 11)), (NODE, b"p\t0\t\tprobe1\t\n"), (NODE, envelope(2, 12))])
 
     assert (["11 1", "12 1"], ["probe1"], 1) == (told, relayed.probes, relayed.doubts)
 
@@ -129,7 +130,7 @@ async def test_a_frame_that_cannot_be_read(data: bytes, caplog: pytest.LogCaptur
     """
     relayed = Relayed()
     with caplog.at_level(logging.CRITICAL, logger="qrsocket"):
-        told = await relayed.read([(NODE, data), (NODE, frame(1, 11))])
+        told = await relayed.read([(NODE, data), (NODE, envelope(1, 11))])
 
     assert ["11 1"] == told
 
@@ -140,6 +141,6 @@ async def test_what_is_not_signed_is_told_to_nobody() -> None:
     """
     ring = Ring(["s" * 32], "qrsocket")
     relayed = Relayed(ring)
-    told = await relayed.read([(NODE, frame(1, 11)), (NODE, frame(2, 11))])
+    told = await relayed.read([(NODE, envelope(1, 11)), (NODE, envelope(2, 11))])
 
     assert ([], 1) == (told, relayed.doubts)

@@ -20,7 +20,7 @@ def test_a_cancelled_run_stays_cancelled() -> None:
     run = a_run()
     run.is_cancelled = True
 
-    run.heed(Advanced(Answer.OK, 7, {"state": "started"}))
+    run.take_answer(Advanced(Answer.OK, 7, {"state": "started"}))
 
     assert run.is_cancelled
     assert 7 == run.fence
@@ -32,7 +32,7 @@ def test_a_run_whose_job_was_cancelled_before() -> None:
     """
     run = a_run()
 
-    run.heed(Advanced(Answer.OVER, 0, {"state": "cancelled"}))
+    run.take_answer(Advanced(Answer.OVER, 0, {"state": "cancelled"}))
 
     assert (True, True) == (run.is_cancelled, run.is_muted)
 

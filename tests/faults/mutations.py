@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.message import NO_OPTIONS
 from qrsocket.position import Entry, Position
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.registry import Registration
 from qrsocket.roundtrip import Script
+from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.connection import Connection
 from qrsocket.server.exchange import Exchange
 from qrsocket.server.hub import Hub
-from qrsocket.server.mender import Mender
 from qrsocket.server.subscription import Subscription
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.streams import Stream, topic_of
@@ -32,7 +32,7 @@ def _without_resync() -> None:
 
     deliver = Hub.deliver
 
-    def take_as_it_comes(self: Hub, frame: Frame) -> None:
+    def take_as_it_comes(self: Hub, frame: Envelope) -> None:
         for stream, offset in frame.recipients:
             feed = self._feeds.get(stream)
             if feed is not None and offset is not None and feed.epoch == frame.epoch:
@@ -40,7 +40,7 @@ def _without_resync() -> None:
         deliver(self, frame)
 
     Hub.deliver = take_as_it_comes  # type: ignore[method-assign]
-    Mender.suspect = lambda self: None  # type: ignore[method-assign]
+    CatchUp.suspect = lambda self: None  # type: ignore[method-assign]
 
 
 def _without_reaper() -> None:
@@ -76,13 +76,13 @@ def _without_rereading(prefix: str) -> Callable[[], None]:
     """A node that has missed a change of a state, of jobs or members, does not read it."""
 
     def change() -> None:
-        rereading = Mender.reread
+        rereading = CatchUp.reread
 
-        async def reread(self: Mender, stream: Stream) -> None:
+        async def reread(self: CatchUp, stream: Stream) -> None:
             if not stream.startswith(prefix):
                 await rereading(self, stream)
 
-        Mender.reread = reread  # type: ignore[method-assign]
+        CatchUp.reread = reread  # type: ignore[method-assign]
 
     return change
 

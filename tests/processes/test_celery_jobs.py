@@ -17,7 +17,7 @@ from qrsocket import socket
 from qrsocket.celery import install, job
 from qrsocket.context import Context, running_for
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keyspace
 from qrsocket.message import Kind
 from qrsocket.settings import get_settings
@@ -254,7 +254,7 @@ async def test_a_job_runs_though_its_user_cannot_be_told(broker: EmbeddedRedis, 
             assert "done" == await result(succeeding)
             with pytest.raises(ValueError, match=SECRET):
                 await result(failing)
-            running.wait_for("word of a job said later")
+            running.wait_for("job event waits until Redis is back")
             running.kill()
         lost.process.send_signal(SIGCONT)
 
@@ -282,7 +282,7 @@ async def test_what_could_not_be_told_is_told_when_redis_is_back(
 
             def told() -> list[str]:
                 while (sent := channel.get_message(ignore_subscribe_messages=True, timeout=0)) is not None:
-                    message = Frame.parse(sent["data"]).message
+                    message = Envelope.parse(sent["data"]).message
                     if message.kind is Kind.JOB:
                         states.append(json.loads(message.payload)["job"]["state"])
                 return states

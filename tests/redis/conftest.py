@@ -15,7 +15,7 @@ import redis as redis_py
 import qrsocket
 from qrsocket import sync
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
 from qrsocket.presence import table
@@ -45,7 +45,7 @@ class NewNode(Protocol):
 
 class Node:
     """
-    A web node, played by blocking code: it is subscribed, has joined, and reads the frames that reach it.
+    A web node, played by blocking code: it is subscribed, has joined, and reads the envelopes that reach it.
 
     Attributes:
         epoch: The one in which it joined.
@@ -128,16 +128,16 @@ class Node:
         while not has_ended(self._client, self.keys, self.name):
             pass
 
-    def frames(self) -> list[Frame]:
+    def envelopes(self) -> list[Envelope]:
         """Return what has arrived, heartbeats aside: all that was published before this call."""
         self._client.publish(self.keys.channel(self.name), b"the end")
-        frames = []
+        envelopes = []
         while (data := self._next()) != b"the end":
-            frames.append(Frame.parse(data))
-        return [frame for frame in frames if frame.message.kind != "h"]
+            envelopes.append(Envelope.parse(data))
+        return [envelope for envelope in envelopes if envelope.message.kind != "h"]
 
     def messages(self) -> list[bytes]:
-        return [frame.message.payload for frame in self.frames()]
+        return [envelope.message.payload for envelope in self.envelopes()]
 
     def hang_up(self) -> None:
         """Stop listening, as a killed process does."""

@@ -264,8 +264,8 @@ async def test_what_is_not_kept_is_not_counted(
     routed = await roundtrip(publish(node.keys, message, "m1", ["t:room:7", "t:nobody"], keep=NOTHING))
 
     assert (3, {"n1", "n2"}) == (routed.connections, routed.nodes)
-    frames = [*node.frames(), *second_node.frames()]
-    assert [((("t:room:7", None),), message)] * 2 == [(frame.recipients, frame.message) for frame in frames]
+    envelopes = [*node.envelopes(), *second_node.envelopes()]
+    assert [((("t:room:7", None),), message)] * 2 == [(envelope.recipients, envelope.message) for envelope in envelopes]
     assert before == await roundtrip(tops(node.keys, ["t:room:7"]))
     assert 0 == redis.exists(
         node.keys.history("t:room:7"), node.keys.history("t:nobody"), node.keys.position("t:nobody")
@@ -297,14 +297,14 @@ OPTIONS = [
 
 async def test_options_travel_with_a_message(roundtrip: RoundTrip, node: Node) -> None:
     """
-    What nodes are to mind is in the frame, whatever its characters; without it a frame says nothing of that.
+    What nodes are to mind is in the envelope, whatever its characters; without it an envelope says nothing of that.
     """
     node.attach_all(["t:room:7"])
     messages = [Message(Kind.JSON, b"1"), *(Message(Kind.JSON, b"2", options) for options in OPTIONS)]
     for number, message in enumerate(messages):
         await roundtrip(publish(node.keys, message, f"m{number}", ["t:room:7"]))
 
-    assert messages == [frame.message for frame in node.frames()]
+    assert messages == [envelope.message for envelope in node.envelopes()]
 
 
 async def test_options_are_kept(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:

@@ -25,7 +25,7 @@ from qrsocket.cli.app import app
 from qrsocket.cli.ask import print_online
 from qrsocket.cli.probing import ANSWER_TIMEOUT
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
-from qrsocket.fanout.publish import Frame, answer_probe
+from qrsocket.fanout.publish import Envelope, answer_probe
 from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.message import Kind
@@ -56,7 +56,7 @@ def answering(node: Node, client: redis_py.Redis, lost: str = "") -> Iterator[No
     def answer() -> None:
         while not done.is_set():
             message = node._subscription.get_message(timeout=0.02)
-            frame = Frame.parse(message["data"]) if message else None
+            frame = Envelope.parse(message["data"]) if message else None
             if frame is not None and frame.message.kind is Kind.PROBE:
                 keys = Keyspace.of(get_settings()).shards[0]
                 run(client, answer_probe(keys, lost, frame.message_id), timeout=PATIENCE)

@@ -115,7 +115,7 @@ async def test_a_unix_socket(act: Act, configure: Configure, tmp_path: Path) -> 
         configure(redis_url=f"unix://{path}")
 
         assert not await act(lambda socket: socket.to("nobody").send("hi"))
-        connection = clients.listening(get_settings())
+        connection = clients.subscriber_connection(get_settings())
         await connection.connect()
         await connection.disconnect()
         await clients.aclose()

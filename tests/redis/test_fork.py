@@ -26,12 +26,12 @@ def test_forked_children_send_for_themselves(node: Node, way: str, colour: str) 
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE)
     sent = [json.loads(line) for line in ended.stdout.splitlines()]
-    frames = node.frames()
+    envelopes = node.envelopes()
 
     assert (0, "") == (ended.returncode, ended.stderr)
     assert CHILDREN * MESSAGES + 6 == len(sent) == len({id for _, id, _ in sent})
     assert [] == [line for line in sent if line[0] != line[2]]
-    assert sorted(id for child, id, _ in sent if child) == sorted(frame.message_id for frame in frames)
+    assert sorted(id for child, id, _ in sent if child) == sorted(envelope.message_id for envelope in envelopes)
     for child in range(1, CHILDREN + 1):
-        arrived = [int(frame.message.payload) for frame in frames if frame.recipients[0][0] == f"u:{child}"]
+        arrived = [int(envelope.message.payload) for envelope in envelopes if envelope.recipients[0][0] == f"u:{child}"]
         assert list(range(MESSAGES)) == sorted(arrived)

@@ -34,7 +34,7 @@ class Scene:
         self._counted: list[str] = []
         self._offset: int | None = None
         node.attach("alice")
-        self.node.frames()
+        self.node.envelopes()
         self.do(self.jobs.reap())  # the first look of all decides nothing
 
     def do(self, call: Call[Any]) -> Any:
@@ -50,7 +50,7 @@ class Scene:
         return answers[0]
 
     def told(self) -> list[tuple[str, str]]:
-        """Return what the node was told since the last time: kind of frame, and state."""
+        """Return what the node was told since the last time: kind of envelope, and state."""
         self._take_frames()
         told, self._untold = self._untold, []
         return told
@@ -61,10 +61,10 @@ class Scene:
         return self._counted
 
     def _take_frames(self) -> None:
-        for frame in self.node.frames():
-            state, [(stream, offset)] = json.loads(frame.message.payload)["job"]["state"], frame.recipients
-            self._untold.append((frame.message.kind, state))
-            if frame.message.kind is not Kind.JOB:
+        for envelope in self.node.envelopes():
+            state, [(stream, offset)] = json.loads(envelope.message.payload)["job"]["state"], envelope.recipients
+            self._untold.append((envelope.message.kind, state))
+            if envelope.message.kind is not Kind.JOB:
                 assert (ALICE, None) == (stream, offset)
                 continue
             assert JOBS == stream
@@ -81,7 +81,7 @@ class Scene:
         self.client.flushall()
         self.do(table.join(self.keys, self.node.name, lease=LEASE, epoch=""))
         self.node.attach("alice")
-        self.node.frames()
+        self.node.envelopes()
 
     def later(self, seconds: float) -> None:
         """Let *seconds* pass, in which others have renewed, and reap."""
@@ -371,7 +371,7 @@ def test_jobs_of_a_connection_without_a_user(scene: Scene) -> None:
     about = {"id": "j2", "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0}
     scene.do(scene.jobs.advance("queued", JobKey("c:x", "j2"), about))
 
-    assert ["j:c:x"] == [stream for frame in scene.node.frames() for stream, _ in frame.recipients]
+    assert ["j:c:x"] == [stream for envelope in scene.node.envelopes() for stream, _ in envelope.recipients]
 
 
 def test_sequence_numbers_only_grow(scene: Scene) -> None:
@@ -382,13 +382,13 @@ def test_sequence_numbers_only_grow(scene: Scene) -> None:
     scene.say("started", run="r1")
     for done in range(5):
         scene.beat("r1", done=done)
-    numbers += [json.loads(frame.message.payload)["job"]["seq"] for frame in scene.node.frames()]
+    numbers += [json.loads(envelope.message.payload)["job"]["seq"] for envelope in scene.node.envelopes()]
     scene.forget()
     while now_ms(scene.client) <= numbers[-1]:  # changes within one ms are ahead of the clock
         pass
     scene.say("started", run="r1", fence=1)
     scene.beat("r1", done=7)
-    numbers += [json.loads(frame.message.payload)["job"]["seq"] for frame in scene.node.frames()]
+    numbers += [json.loads(envelope.message.payload)["job"]["seq"] for envelope in scene.node.envelopes()]
 
     assert 8 == len(numbers)
     assert sorted(set(numbers)) == numbers
@@ -508,8 +508,8 @@ def test_places_in_line(scene: Scene) -> None:
         scene.do(scene.jobs.reap())
         scene.client.hset(scene.keys.server, "lines_at", 0)
         scene.do(scene.jobs.reap())
-        frames = [json.loads(frame.message.payload)["job"] for frame in scene.node.frames()]
-        return [(job["id"], job["place"]) for job in frames if job["state"] == "waiting"]
+        envelopes = [json.loads(envelope.message.payload)["job"] for envelope in scene.node.envelopes()]
+        return [(job["id"], job["place"]) for job in envelopes if job["state"] == "waiting"]
 
     assert [] == look(0)
     assert [("a", 0), ("b", 1), ("c", 2)] == look()

@@ -42,7 +42,7 @@ class History(stateful.RuleBasedStateMachine):
         self.jobs = Jobs(keys, Settings(lease=LEASE, job_wait_seconds=WAIT))
         client.delete(keys.due)
         client.hdel(keys.server, "jobs_beat")
-        node.frames()  # what a history that failed has left
+        node.envelopes()  # what a history that failed has left
         self.begin()
 
     @stateful.precondition(lambda self: self.model.state in FINAL)
@@ -116,7 +116,7 @@ class History(stateful.RuleBasedStateMachine):
         if shown is not None:
             assert (shown["attempt"], shown.get("cancelling", False)) == (self.model.attempt, self.model.is_cancelling)
             assert ("ended_at" in shown) == (self.model.state in OVER)
-        told = [json.loads(frame.message.payload)["job"]["state"] for frame in self.node.frames()]
+        told = [json.loads(envelope.message.payload)["job"]["state"] for envelope in self.node.envelopes()]
         expected, self.model.told = self.model.told, []
         assert expected == told
         self.told += told
@@ -147,5 +147,5 @@ def test_whatever_is_said_of_a_job(redis: redis_py.Redis, keys: Keys, node: Node
     owner is told is what the model says, and nothing comes after the end.
     """
     node.attach("alice")
-    node.frames()
+    node.envelopes()
     tried(lambda: History(redis, keys, node), steps=50, histories=80)

@@ -7,7 +7,7 @@ import redis as redis_py
 from redis.exceptions import ResponseError
 
 from qrsocket.fanout.history import tops
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keys
 from qrsocket.message import Kind
 from qrsocket.presence.table import Count, Members, attach, leave, members_of, reap
@@ -38,9 +38,9 @@ def go(node: Node, *users: str, grace: float = GRACE) -> None:
 def changes(node: Node) -> list[dict[str, list[str]]]:
     """What the node was told since the last time, each with its users in order."""
     return [
-        {name: sorted(users) for name, users in json.loads(frame.message.payload).items()}
-        for frame in node.frames()
-        if frame.message.kind is Kind.MEMBERS
+        {name: sorted(users) for name, users in json.loads(envelope.message.payload).items()}
+        for envelope in node.envelopes()
+        if envelope.message.kind is Kind.MEMBERS
     ]
 
 
@@ -66,25 +66,25 @@ async def test_who_joins_is_told_at_once(
     await roundtrip(attach(node.keys, "n1", [Count(ROOM, 1), Count(part("ada"), 1)], grace=LEASE))
 
     assert [[{"joined": ["ada"]}]] * 2 == [changes(one) for one in (node, second_node)]
-    assert [] == outside.frames()
+    assert [] == outside.envelopes()
     assert {"ada"} == members(redis, node.keys).users
 
 
 async def test_a_change_has_its_number(roundtrip: RoundTrip, node: Node) -> None:
     """
-    A frame says whose it is and counts up by one; the members are read with the number of the newest, so that nobody
-    need guess whether one is in them.
+    An envelope says whose it is and counts up by one; the members are read with the number of the newest, so that
+    nobody need guess whether one is in them.
     """
     node.attach_all([ROOM])
     before = await roundtrip(members_of(node.keys, "room:7"))
     for user in ("ada", "bob", "eve"):
         enter(node, user)
-    frames: list[Frame] = node.frames()
+    envelopes: list[Envelope] = node.envelopes()
     after = await roundtrip(members_of(node.keys, "room:7"))
 
     start = before.version.offset
-    assert [(("m:room:7", start + step),) for step in (1, 2, 3)] == [frame.recipients for frame in frames]
-    assert {(Kind.MEMBERS, node.epoch, "")} == {(one.message.kind, one.epoch, one.message_id) for one in frames}
+    assert [(("m:room:7", start + step),) for step in (1, 2, 3)] == [envelope.recipients for envelope in envelopes]
+    assert {(Kind.MEMBERS, node.epoch, "")} == {(one.message.kind, one.epoch, one.message_id) for one in envelopes}
     assert (start + 3, frozenset({"ada", "bob", "eve"}), True) == (after.version.offset, after.users, after.is_certain)
     assert {"m:room:7": after.version} == await roundtrip(tops(node.keys, ["m:room:7"]))
 
@@ -95,7 +95,7 @@ async def test_a_second_device_is_no_word(node: Node, second_node: Node, redis: 
     """
     enter(node, "ada")
     enter(second_node, "ada", here=2)
-    node.frames()
+    node.envelopes()
     version = members(redis, node.keys).version
     enter(node, "ada", here=3)
     go(second_node, "ada", grace=0)
@@ -107,15 +107,19 @@ async def test_a_second_device_is_no_word(node: Node, second_node: Node, redis: 
 
 async def test_what_changes_together_is_told_together(node: Node, redis: redis_py.Redis) -> None:
     """
-    All of a topic that one call changes is one frame and one number; each topic has its own.
+    All of a topic that one call changes is one envelope and one number; each topic has its own.
     """
     enter(node, "ada", "bob")
     node.attach_all(["t:room:8"])
-    node.frames()
+    node.envelopes()
     version = members(redis, node.keys).version.offset
     counts = [Count(part("eve"), 1), Count("m:room:8 eve", 1), Count(part("ada"), 0), Count(part("dora"), 1)]
     run(redis, attach(node.keys, "n1", counts, grace=0), timeout=PATIENCE)
-    told = {stream: json.loads(frame.message.payload) for frame in node.frames() for stream, _ in frame.recipients}
+    told = {
+        stream: json.loads(envelope.message.payload)
+        for envelope in node.envelopes()
+        for stream, _ in envelope.recipients
+    }
 
     assert {"m:room:7": {"joined": ["eve", "dora"], "left": ["ada"]}, "m:room:8": {"joined": ["eve"]}} == told
     assert version + 1 == members(redis, node.keys).version.offset
@@ -126,7 +130,7 @@ async def test_who_leaves_is_told_after_the_grace(node: Node, redis: redis_py.Re
     Until then a user who has left is a member; then all nodes hear of it once.
     """
     enter(node, "ada", "bob")
-    node.frames()
+    node.envelopes()
     go(node, "ada")
     at_once = changes(node), members(redis, node.keys).users
     end_graces(redis, node)
@@ -143,7 +147,7 @@ async def test_a_reload_is_no_word(node: Node, second_node: Node, redis: redis_p
     """
     enter(node, "ada")
     second_node.attach_all([ROOM])
-    node.frames()
+    node.envelopes()
     go(node, "ada")
     enter(second_node, "ada")
     end_graces(redis, node)
@@ -158,7 +162,7 @@ async def test_without_a_grace_it_is_told_at_once(node: Node, redis: redis_py.Re
     With a grace of 0 the word that a user has left comes with the call.
     """
     enter(node, "ada")
-    node.frames()
+    node.envelopes()
     go(node, "ada", grace=0)
 
     assert [{"left": ["ada"]}] == changes(node)
@@ -211,7 +215,7 @@ async def test_odd_names(node: Node, redis: redis_py.Redis) -> None:
     for topic in topics:
         node.attach_all([f"m:{topic} {user}" for user in users])
 
-    assert [sorted(users)] * 5 == [sorted(json.loads(one.message.payload)["joined"]) for one in node.frames()]
+    assert [sorted(users)] * 5 == [sorted(json.loads(one.message.payload)["joined"]) for one in node.envelopes()]
     assert [set(users)] * 5 == [members(redis, node.keys, topic).users for topic in topics]
 
 
@@ -222,12 +226,12 @@ async def test_members_of_a_dead_node_leave_in_batches(
     roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
 ) -> None:
     """
-    Each step of emptying a dead node tells what it has found, in one frame, until all have left.
+    Each step of emptying a dead node tells what it has found, in one envelope, until all have left.
     """
     users = [f"user-{number}" for number in range(25)]
     enter(node, *users)
     enter(second_node, "ada", "user-7")
-    second_node.frames()
+    second_node.envelopes()
     node.end_lease()
     steps = [await roundtrip(reap(keys, "n2", grace=0, batch=10)) for _ in range(3)]
     told = changes(second_node)
@@ -249,7 +253,7 @@ async def test_members_of_a_dead_node_have_a_grace(
     users = [f"user-{number}" for number in range(25)]
     enter(node, *users)
     second_node.attach_all([ROOM])
-    second_node.frames()
+    second_node.envelopes()
     node.end_lease()
     second_node.reap(grace=LEASE / 4)
     enter(second_node, *users[:5])
@@ -273,7 +277,7 @@ async def test_a_node_that_leaves_takes_its_members_with_it(
     """
     enter(node, "ada")
     enter(second_node, "bob")
-    second_node.frames()
+    second_node.envelopes()
     await roundtrip(leave(keys, "n1"))
     second_node.reap()
 

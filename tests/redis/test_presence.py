@@ -65,9 +65,10 @@ async def test_renew_moves_the_end(roundtrip: RoundTrip, redis: redis_py.Redis, 
 
 async def test_renew_beats_on_the_own_channel(roundtrip: RoundTrip, redis: redis_py.Redis, keys: Keys) -> None:
     """
-    Each renewal publishes a heartbeat with the number of the last frame and the epoch, on the node's own channel only.
+    Each renewal publishes a heartbeat with the number of the last envelope and the epoch, on the node's own channel
+    only.
     """
-    redis.hset(keys.frames, "n1", "41")
+    redis.hset(keys.envelopes, "n1", "41")
     with redis.pubsub(ignore_subscribe_messages=True) as channel:
         channel.psubscribe(f"{keys.base}channel:*")
         channel.get_message(timeout=PATIENCE)
@@ -363,7 +364,7 @@ async def test_a_connection_without_a_user_is_no_transition(
     online = await roundtrip(online_of(keys, ["c:x", "u:x"]))
     await roundtrip(publish(keys, Message(Kind.TEXT, b"hello"), "m1", ["c:x"]))
     kept = redis.exists(keys.position("c:x"), keys.history("c:x"))
-    redis.delete(keys.sent("m1"), keys.frames)
+    redis.delete(keys.sent("m1"), keys.envelopes)
     went = await roundtrip(attach(keys, "n1", "c:x", 0, limit=1, grace=GRACE))
 
     assert [(Attach.OK, 0, False, None)] * 2 == [
@@ -429,7 +430,7 @@ async def test_a_node_without_users_leaves_at_once(roundtrip: RoundTrip, redis: 
     A node that has detached all leaves no trace of itself, and its renewal is fenced.
     """
     await roundtrip(join(keys, "n1", lease=LEASE))
-    redis.hset(keys.frames, "n1", "5")
+    redis.hset(keys.envelopes, "n1", "5")
     await roundtrip(leave(keys, "n1"))
 
     assert [keys.server.encode()] == redis.keys()

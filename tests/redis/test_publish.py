@@ -7,7 +7,7 @@ import pytest
 import redis as redis_py
 
 from qrsocket.fanout.history import read, tops
-from qrsocket.fanout.publish import REMEMBER, Frame, Routed, answer_probe, probe, publish
+from qrsocket.fanout.publish import REMEMBER, Envelope, Routed, answer_probe, probe, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Close, Kind, Message
 from qrsocket.position import Position
@@ -17,15 +17,15 @@ from tests.redis.conftest import Node
 HELLO = Message(Kind.TEXT, b'{"text":"hello"}')
 
 
-def seen(frame: Frame) -> tuple[Any, ...]:
-    """What a frame says, but for epoch and offsets, which begin with the clock."""
-    streams = tuple(stream for stream, _ in frame.recipients)
-    return frame.message.kind, frame.number, frame.message_id, streams, frame.message.payload
+def seen(envelope: Envelope) -> tuple[Any, ...]:
+    """What an envelope says, but for epoch and offsets, which begin with the clock."""
+    streams = tuple(stream for stream, _ in envelope.recipients)
+    return envelope.message.kind, envelope.number, envelope.message_id, streams, envelope.message.payload
 
 
 async def test_a_message_goes_to_the_nodes_of_its_users(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
     """
-    One frame a node, with those of the users who are there; the answer counts connections and nodes.
+    One envelope a node, with those of the users who are there; the answer counts connections and nodes.
     """
     node.attach("alice", 2)
     node.attach("bob")
@@ -34,20 +34,22 @@ async def test_a_message_goes_to_the_nodes_of_its_users(roundtrip: RoundTrip, no
     routed = await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice", "u:bob", "u:nobody"]))
 
     assert Routed(6, frozenset({"n1", "n2"})) == routed
-    assert [(Kind.TEXT, 1, "m1", ("u:alice", "u:bob"), HELLO.payload)] == [seen(frame) for frame in node.frames()]
-    assert [(Kind.TEXT, 1, "m1", ("u:bob",), HELLO.payload)] == [seen(frame) for frame in second_node.frames()]
+    assert [(Kind.TEXT, 1, "m1", ("u:alice", "u:bob"), HELLO.payload)] == [
+        seen(envelope) for envelope in node.envelopes()
+    ]
+    assert [(Kind.TEXT, 1, "m1", ("u:bob",), HELLO.payload)] == [seen(envelope) for envelope in second_node.envelopes()]
 
 
 async def test_a_message_to_nobody(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
     """
-    A user who is offline costs no frame; a node without the user hears nothing. The message is kept all the same.
+    A user who is offline costs no envelope; a node without the user hears nothing. The message is kept all the same.
     """
     second_node.attach("bob")
 
     assert Routed(0, frozenset()) == await roundtrip(publish(node.keys, HELLO, "m1", ["u:nobody"]))
     assert Routed(1, frozenset({"n2"})) == await roundtrip(publish(node.keys, HELLO, "m2", ["u:bob"]))
-    assert [] == node.frames()
-    assert ["m2"] == [frame.message_id for frame in second_node.frames()]
+    assert [] == node.envelopes()
+    assert ["m2"] == [envelope.message_id for envelope in second_node.envelopes()]
     missed = await roundtrip(read(node.keys, "u:nobody", Position(node.epoch, 0)))
     assert [HELLO] == [entry.message for entry in missed.entries]
 
@@ -83,12 +85,12 @@ async def test_an_id_sent_to_nobody_is_remembered_too(roundtrip: RoundTrip, node
 
     assert Routed(0, frozenset()) == first
     assert replace(first, repeated=True) == again
-    assert [] == node.frames()
+    assert [] == node.envelopes()
 
 
 async def test_a_frame_says_where_its_message_is_kept(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
     """
-    A frame has the epoch, and for each recipient the offset that the message has in that user's stream.
+    An envelope has the epoch, and for each recipient the offset that the message has in that user's stream.
     """
     node.attach("alice")
     second_node.attach("bob")
@@ -97,23 +99,25 @@ async def test_a_frame_says_where_its_message_is_kept(roundtrip: RoundTrip, node
     top = await roundtrip(tops(node.keys, ["u:alice", "u:bob"]))
 
     alice, bob = top["u:alice"].offset, top["u:bob"].offset
-    assert [(("u:alice", alice - 1),), (("u:alice", alice),)] == [frame.recipients for frame in node.frames()]
-    frames = second_node.frames()
-    assert [(("u:bob", bob),)] == [frame.recipients for frame in frames]
-    assert [node.epoch] == [frame.epoch for frame in frames]
+    assert [(("u:alice", alice - 1),), (("u:alice", alice),)] == [envelope.recipients for envelope in node.envelopes()]
+    envelopes = second_node.envelopes()
+    assert [(("u:bob", bob),)] == [envelope.recipients for envelope in envelopes]
+    assert [node.epoch] == [envelope.epoch for envelope in envelopes]
 
 
 async def test_frames_are_numbered_by_node(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
     """
-    Each node counts the frames sent to it from 1, so that it can tell a missing one.
+    Each node counts the envelopes sent to it from 1, so that it can tell a missing one.
     """
     node.attach("alice")
     second_node.attach("bob")
     for number, user in enumerate(["u:alice", "u:bob", "u:alice", "u:alice"]):
         await roundtrip(publish(node.keys, HELLO, f"m{number}", [user]))
 
-    assert [(1, "m0"), (2, "m2"), (3, "m3")] == [(frame.number, frame.message_id) for frame in node.frames()]
-    assert [(1, "m1")] == [(frame.number, frame.message_id) for frame in second_node.frames()]
+    assert [(1, "m0"), (2, "m2"), (3, "m3")] == [
+        (envelope.number, envelope.message_id) for envelope in node.envelopes()
+    ]
+    assert [(1, "m1")] == [(envelope.number, envelope.message_id) for envelope in second_node.envelopes()]
 
 
 async def test_a_killed_node_does_not_count(roundtrip: RoundTrip, node: Node, second_node: Node) -> None:
@@ -125,7 +129,7 @@ async def test_a_killed_node_does_not_count(roundtrip: RoundTrip, node: Node, se
     node.hang_up()
 
     assert Routed(3, frozenset({"n2"})) == await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
-    assert ["m1"] == [frame.message_id for frame in second_node.frames()]
+    assert ["m1"] == [envelope.message_id for envelope in second_node.envelopes()]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ async def test_a_payload_arrives_untouched(roundtrip: RoundTrip, node: Node, kin
     node.attach("alice")
     await roundtrip(publish(node.keys, Message(kind, payload), "m1", ["u:alice"]))
 
-    assert [(kind, 1, "m1", ("u:alice",), payload)] == [seen(frame) for frame in node.frames()]
+    assert [(kind, 1, "m1", ("u:alice",), payload)] == [seen(envelope) for envelope in node.envelopes()]
 
 
 async def test_an_odd_user_id_arrives_whole(roundtrip: RoundTrip, node: Node) -> None:
@@ -161,7 +165,7 @@ async def test_an_odd_user_id_arrives_whole(roundtrip: RoundTrip, node: Node) ->
     routed = await roundtrip(publish(node.keys, HELLO, "m1", [f"u:{user}" for user in users]))
 
     assert Routed(len(users), frozenset({"n1"})) == routed
-    assert [tuple(f"u:{user}" for user in users)] == [seen(frame)[3] for frame in node.frames()]
+    assert [tuple(f"u:{user}" for user in users)] == [seen(envelope)[3] for envelope in node.envelopes()]
 
 
 async def test_a_thousand_recipients_are_one_frame_a_node(roundtrip: RoundTrip, node: Node) -> None:
@@ -173,7 +177,7 @@ async def test_a_thousand_recipients_are_one_frame_a_node(roundtrip: RoundTrip, 
         node.attach(number)
 
     assert Routed(1_000, frozenset({"n1"})) == await roundtrip(publish(node.keys, HELLO, "m1", users))
-    assert [users] == [list(seen(frame)[3]) for frame in node.frames()]
+    assert [users] == [list(seen(envelope)[3]) for envelope in node.envelopes()]
 
 
 async def test_another_application_hears_nothing(roundtrip: RoundTrip, node: Node) -> None:
@@ -184,7 +188,7 @@ async def test_another_application_hears_nothing(roundtrip: RoundTrip, node: Nod
     others = Keys("qrsocket:other:{q0}:")
 
     assert Routed(0, frozenset()) == await roundtrip(publish(others, HELLO, "m1", ["u:alice"]))
-    assert [] == node.frames()
+    assert [] == node.envelopes()
 
 
 async def test_a_probe_reaches_a_node_and_comes_back(roundtrip: RoundTrip, node: Node, redis: redis_py.Redis) -> None:
@@ -192,12 +196,12 @@ async def test_a_probe_reaches_a_node_and_comes_back(roundtrip: RoundTrip, node:
     A probe tells how many listen; the node's answer is kept for a minute.
     """
     listeners = await roundtrip(probe(node.keys, "n1", "p1"))
-    frames = node.frames()
+    envelopes = node.envelopes()
     await roundtrip(answer_probe(node.keys, "n1", "p1"))
     await roundtrip(answer_probe(node.keys, "n2", "p1"))
 
     assert 1 == listeners
-    assert [Frame(0, "", "p1", (), Message(Kind.PROBE, b""))] == frames
+    assert [Envelope(0, "", "p1", (), Message(Kind.PROBE, b""))] == envelopes
     assert [b"n2", b"n1"] == redis.lrange(node.keys.probe("p1"), 0, -1)
     assert 50 < redis.ttl(node.keys.probe("p1")) <= 60
 
@@ -218,7 +222,7 @@ def test_what_is_no_frame_is_refused(data: bytes) -> None:
     Anything else on a channel raises ValueError, so that the relay can drop it.
     """
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
-        Frame.parse(data)
+        Envelope.parse(data)
 
 
 @pytest.mark.parametrize(
@@ -229,4 +233,4 @@ def test_what_is_no_frame(data: bytes) -> None:
     What cannot be read, of a kind from a newer version say, is a ValueError.
     """
     with pytest.raises(ValueError, match=r"."):
-        Frame.parse(data)
+        Envelope.parse(data)

@@ -62,7 +62,7 @@ async def test_users_of_a_dead_node_go_offline(
     node.attach("bob")
     second_node.attach("bob")
     await roundtrip(attach(keys, "n1", "c:x", 1, limit=20, grace=0))
-    redis.hset(keys.frames, "n1", "7")
+    redis.hset(keys.envelopes, "n1", "7")
     node.end_lease()
 
     reaped = await roundtrip(reap(keys, "n2", grace=0))

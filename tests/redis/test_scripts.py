@@ -145,7 +145,7 @@ async def test_a_full_redis_takes_no_messages(
     with pytest.raises(Unavailable, match=r"\(OOM\)"):
         await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
 
-    assert [] == node.frames()
+    assert [] == node.envelopes()
     own_redis.config_set("maxmemory", 0)
     await roundtrip(publish(node.keys, HELLO, "m1", ["u:alice"]))
     assert [b"hello"] == node.messages()

@@ -23,7 +23,7 @@ from qrsocket import (
     sync,
 )
 from qrsocket.context import Context, TaskRun, running_for
-from qrsocket.fanout.publish import Frame
+from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keyspace
 from qrsocket.message import Close, Kind, Options
 from qrsocket.settings import get_settings
@@ -37,8 +37,8 @@ class Row:
     id: UUID
 
 
-def streams(frame: Frame) -> tuple[str, ...]:
-    return tuple(stream for stream, _ in frame.recipients)
+def streams(envelope: Envelope) -> tuple[str, ...]:
+    return tuple(stream for stream, _ in envelope.recipients)
 
 
 async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: Node) -> None:
@@ -54,9 +54,9 @@ async def test_send_goes_to_the_current_user(act: Act, node: Node, second_node: 
 
     assert delivery
     assert (3, 2) == (delivery.connections, delivery.nodes)
-    for frames in (node.frames(), second_node.frames()):
+    for envelopes in (node.envelopes(), second_node.envelopes()):
         assert [(delivery.message_id, ("u:alice",), b'{"n":1}')] == [
-            (frame.message_id, streams(frame), frame.message.payload) for frame in frames
+            (envelope.message_id, streams(envelope), envelope.message.payload) for envelope in envelopes
         ]
 
 
@@ -70,7 +70,7 @@ async def test_send_goes_to_the_connection_where_there_is_no_user(act: Act, node
         delivery = await act(lambda socket: socket.send("hi"))
 
     assert (1, 1) == (delivery.connections, delivery.nodes)
-    assert [("c:c1",)] == [streams(frame) for frame in node.frames()]
+    assert [("c:c1",)] == [streams(envelope) for envelope in node.envelopes()]
 
 
 async def test_to_names_anyone(act: Act, node: Node) -> None:
@@ -93,7 +93,7 @@ async def test_to_names_anyone(act: Act, node: Node) -> None:
         (b"to a number", ("u:42",)),
         (b"to many", ("u:alice", "u:carol", f"u:{uuid}")),
         (b"to a generator", ("u:alice", "u:carol")),
-    ] == [(frame.message.payload, streams(frame)) for frame in node.frames()]
+    ] == [(envelope.message.payload, streams(envelope)) for envelope in node.envelopes()]
 
 
 async def test_nobody_online_is_falsy(act: Act, node: Node) -> None:
@@ -122,7 +122,7 @@ async def test_the_type_of_the_message_is_kept(act: Act, node: Node) -> None:
         (Kind.BINARY, b"\x00\xff"),
         (Kind.JSON, b'{"a":[1]}'),
         (Kind.JSON, b"null"),
-    ] == [(frame.message.kind, frame.message.payload) for frame in node.frames()]
+    ] == [(envelope.message.kind, envelope.message.payload) for envelope in node.envelopes()]
 
 
 async def test_a_message_is_encoded_when_it_is_given(act: Act, node: Node) -> None:
@@ -207,9 +207,10 @@ async def test_close_of_a_user(act: Act, node: Node, second_node: Node) -> None:
     delivery = await act(lambda socket: socket.to("alice").close(CloseCode.REVOKED, "bye"))
 
     assert (3, 2) == (delivery.connections, delivery.nodes)
-    for frames in (node.frames(), second_node.frames()):
+    for envelopes in (node.envelopes(), second_node.envelopes()):
         assert [(Kind.CLOSE, ("u:alice",), Close(4101, "bye"))] == [
-            (frame.message.kind, streams(frame), Close.from_payload(frame.message.payload)) for frame in frames
+            (envelope.message.kind, streams(envelope), Close.from_payload(envelope.message.payload))
+            for envelope in envelopes
         ]
 
 
@@ -224,7 +225,7 @@ async def test_revoke(act: Act, node: Node, second_node: Node, redis: redis_py.R
 
     assert (3, 2) == (delivery.connections, delivery.nodes)
     for stream, its_node in (("u:alice", node), ("u:bob", second_node)):
-        assert [(stream,)] == [streams(frame) for frame in its_node.frames()]
+        assert [(stream,)] == [streams(envelope) for envelope in its_node.envelopes()]
         assert 0 < redis.pttl(node.keys.revoked(stream)) <= 60_000
 
 
@@ -262,7 +263,8 @@ async def test_close_of_the_current_connection(act: Act, node: Node, context: Co
         await act(lambda socket: socket.close(4000, "why"))
 
     assert [(Kind.CLOSE, (stream,), Close(4000, "why"))] == [
-        (frame.message.kind, streams(frame), Close.from_payload(frame.message.payload)) for frame in node.frames()
+        (envelope.message.kind, streams(envelope), Close.from_payload(envelope.message.payload))
+        for envelope in node.envelopes()
     ]
 
 
@@ -380,7 +382,9 @@ async def test_10_000_recipients_in_one_send(act: Act, node: Node, configure: Co
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
     assert {str(number) for number in range(9_990, 10_000)} == online
-    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [streams(frame) for frame in node.frames()]
+    assert [tuple(f"u:{number}" for number in range(9_990, 10_000))] == [
+        streams(envelope) for envelope in node.envelopes()
+    ]
 
 
 async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
@@ -391,11 +395,11 @@ async def test_each_batch_of_a_large_send_arrives(act: Act, node: Node) -> None:
         node.attach(number)
 
     delivery = await act(lambda socket: socket.to(range(2_500)).send("hi"))
-    frames = node.frames()
+    envelopes = node.envelopes()
 
     assert (10, 1) == (delivery.connections, delivery.nodes)
-    assert [4, 4, 2] == [len(streams(frame)) for frame in frames]
-    assert 3 == len({frame.message_id for frame in frames})
+    assert [4, 4, 2] == [len(streams(envelope)) for envelope in envelopes]
+    assert 3 == len({envelope.message_id for envelope in envelopes})
 
 
 async def test_three_shards(act: Act, configure: Configure, new_node: NewNode) -> None:
@@ -412,7 +416,7 @@ async def test_three_shards(act: Act, configure: Configure, new_node: NewNode) -
     delivery = await act(lambda socket: socket.to([*users, "nobody"]).send("hi"))
     online = await act(lambda socket: socket.online())
     asked = await act(lambda socket: socket.online([*users, "nobody"]))
-    received = [stream for node in nodes for frame in node.frames() for stream in streams(frame)]
+    received = [stream for node in nodes for envelope in node.envelopes() for stream in streams(envelope)]
 
     assert (30, 1) == (delivery.connections, delivery.nodes)
     assert set(users) == online == asked
@@ -529,7 +533,7 @@ async def test_an_id_is_for_its_recipients(act: Act, node: Node) -> None:
     for users in named:
         await act(lambda socket, users=users: socket.to(users).send("hi", message_id="m1"))  # type: ignore[misc]
 
-    assert [("u:alice",), ("u:bob",), ("u:alice", "u:carol")] == [streams(frame) for frame in node.frames()]
+    assert [("u:alice",), ("u:bob",), ("u:alice", "u:carol")] == [streams(envelope) for envelope in node.envelopes()]
 
 
 async def test_an_id_never_meets_another(act: Act, node: Node) -> None:
@@ -542,14 +546,20 @@ async def test_an_id_never_meets_another(act: Act, node: Node) -> None:
     with running_for(Context(task_run=run)):
         of_task = await act(lambda socket: socket.to(users).send("hi"))
     ours = await act(lambda socket: socket.to(users).send("hi"))
-    frames = node.frames()
-    looking_alike = [of_task.message_id, ours.message_id, *(frame.message_id for frame in frames), "m1", "m1.1"]
+    envelopes = node.envelopes()
+    looking_alike = [
+        of_task.message_id,
+        ours.message_id,
+        *(envelope.message_id for envelope in envelopes),
+        "m1",
+        "m1.1",
+    ]
     node.attach_stream("u:999")  # in the last batch of all
     sent = [
         await act(lambda socket, id=id: socket.to(users).send("hi", message_id=id))  # type: ignore[misc]
         for id in sorted(set(looking_alike))
     ]
-    named = [frame.message_id for frame in node.frames()]
+    named = [envelope.message_id for envelope in node.envelopes()]
     again = [
         await act(lambda socket, id=id: socket.to(users).send("hi", message_id=id))  # type: ignore[misc]
         for id in (*named, *(f"{id}.1" for id in named))
@@ -569,7 +579,7 @@ async def test_many_recipients_under_one_id(act: Act, node: Node) -> None:
 
     first = await act(lambda socket: socket.to(users).send("hi", message_id="m1"))
     again = await act(lambda socket: socket.to(reversed(users)).send("hi", message_id="m1"))
-    sent_to = sorted(stream for frame in node.frames() for stream in streams(frame))
+    sent_to = sorted(stream for envelope in node.envelopes() for stream in streams(envelope))
 
     assert (10, replace(first, repeated=True)) == (first.connections, again)
     assert sorted(f"u:{user}" for user in users[::250]) == sent_to
@@ -630,7 +640,7 @@ async def test_a_task_that_takes_another_path_loses_nothing(act: Act, node: Node
         await run(use)
 
     assert [("t", b"1"), ("t", b"2"), ("b", b"2"), ("t", b"1"), ("t", b"1"), ("t", b"1")] == [
-        (frame.message.kind, frame.message.payload) for frame in node.frames()
+        (envelope.message.kind, envelope.message.payload) for envelope in node.envelopes()
     ]
 
 
@@ -697,18 +707,22 @@ async def test_how_long_an_id_is_known(
 
 async def test_a_topic_reaches_who_has_joined(act: Act, node: Node, second_node: Node) -> None:
     """
-    A message to a topic is one frame for each node that has it, counted in the topic's own stream.
+    A message to a topic is one envelope for each node that has it, counted in the topic's own stream.
     """
     node.attach_all(["t:room:7", "*"], here=3)
     second_node.attach_all(["*"])
 
     delivery = await act(lambda socket: socket.topic("room:7").send({"n": 1}))
 
-    [frame] = node.frames()
+    [envelope] = node.envelopes()
     assert (3, 1) == (delivery.connections, delivery.nodes)
-    assert (Kind.JSON, b'{"n":1}', ("t:room:7",)) == (frame.message.kind, frame.message.payload, streams(frame))
-    assert frame.recipients[0][1] is not None
-    assert [] == second_node.frames()
+    assert (Kind.JSON, b'{"n":1}', ("t:room:7",)) == (
+        envelope.message.kind,
+        envelope.message.payload,
+        streams(envelope),
+    )
+    assert envelope.recipients[0][1] is not None
+    assert [] == second_node.envelopes()
 
 
 async def test_everyone_is_one_frame_a_node(act: Act, node: Node, second_node: Node, redis: redis_py.Redis) -> None:
@@ -724,9 +738,9 @@ async def test_everyone_is_one_frame_a_node(act: Act, node: Node, second_node: N
 
     assert [(5, 2)] * 2 == [(one.connections, one.nodes) for one in (unkept, kept)]
     assert (0, 1) == (were_kept, redis.xlen(node.keys.history("*")))
-    for frames in (node.frames(), second_node.frames()):
+    for envelopes in (node.envelopes(), second_node.envelopes()):
         assert [("*", True), ("*", False)] == [
-            (stream, offset is None) for frame in frames for stream, offset in frame.recipients
+            (stream, offset is None) for envelope in envelopes for stream, offset in envelope.recipients
         ]
 
 
@@ -745,10 +759,10 @@ async def test_what_is_kept(
         node.attach_stream(stream)
     await act(lambda socket: socket.to("alice").send("hi", **how))
     await act(lambda socket: socket.topic("room:7").send("hi", **how))
-    frames = node.frames()
+    envelopes = node.envelopes()
 
-    assert [is_kept] * 2 == [offset is not None for frame in frames for _, offset in frame.recipients]
-    assert [Options(latest)] * 2 == [frame.message.options for frame in frames]
+    assert [is_kept] * 2 == [offset is not None for envelope in envelopes for _, offset in envelope.recipients]
+    assert [Options(latest)] * 2 == [envelope.message.options for envelope in envelopes]
     assert [int(is_kept)] * 2 == [redis.xlen(node.keys.history(stream)) for stream in ("u:alice", "t:room:7")]
 
 
@@ -774,11 +788,11 @@ async def test_others_leave_the_current_connection_out(
         await act(lambda socket: socket.topic("room:7").others.send("hi"))
         if context.user is not None:
             await act(lambda socket: socket.others.send("hi"))
-    frames = node.frames()
+    envelopes = node.envelopes()
 
-    assert {options} == {frame.message.options for frame in frames}
-    assert [("t:room:7",), ("u:alice",)][: len(frames)] == [streams(frame) for frame in frames]
-    assert (2 if context.user else 1) == len(frames)
+    assert {options} == {envelope.message.options for envelope in envelopes}
+    assert [("t:room:7",), ("u:alice",)][: len(envelopes)] == [streams(envelope) for envelope in envelopes]
+    assert (2 if context.user else 1) == len(envelopes)
 
 
 async def test_a_reply_is_for_the_connection_alone(act: Act, node: Node, redis: redis_py.Redis) -> None:
@@ -790,10 +804,10 @@ async def test_a_reply_is_for_the_connection_alone(act: Act, node: Node, redis: 
     for context in (Context(user="alice", connection="c1"), Context(connection="c1")):
         with running_for(context):
             assert await act(lambda socket: socket.reply("hi")) is None
-    frames = node.frames()
+    envelopes = node.envelopes()
 
-    assert [(("c:c1", None),)] * 2 == [frame.recipients for frame in frames]
-    assert [Options(user="alice"), Options()] == [frame.message.options for frame in frames]
+    assert [(("c:c1", None),)] * 2 == [envelope.recipients for envelope in envelopes]
+    assert [Options(user="alice"), Options()] == [envelope.message.options for envelope in envelopes]
     assert not redis.exists(node.keys.history("c:c1"))
 
 
@@ -808,15 +822,15 @@ async def test_joining_and_leaving_are_orders(act: Act, node: Node) -> None:
         await act(lambda socket: socket.leave("room:7"))
     to_join = await act(lambda socket: socket.to("alice").join("room:8"))
     await act(lambda socket: socket.to("alice").leave("room:8"))
-    frames = node.frames()
+    envelopes = node.envelopes()
 
     assert [
         (Kind.JOIN, b"room:7", ("c:c1",)),
         (Kind.LEAVE, b"room:7", ("c:c1",)),
         (Kind.JOIN, b"room:8", ("u:alice",)),
         (Kind.LEAVE, b"room:8", ("u:alice",)),
-    ] == [(frame.message.kind, frame.message.payload, streams(frame)) for frame in frames]
-    assert [True] * 4 == [offset is not None for frame in frames for _, offset in frame.recipients]
+    ] == [(envelope.message.kind, envelope.message.payload, streams(envelope)) for envelope in envelopes]
+    assert [True] * 4 == [offset is not None for envelope in envelopes for _, offset in envelope.recipients]
     assert (1, 1) == (to_join.connections, to_join.nodes)
 
 
@@ -849,10 +863,10 @@ async def test_topics_of_three_shards(act: Act, configure: Configure, new_node: 
         home.attach_all([f"t:{topic}", f"m:{topic} ada"])
 
     for topic, home in zip(topics, homes, strict=True):
-        home.frames()
+        home.envelopes()
         delivery = await act(lambda socket, topic=topic: socket.topic(topic).send("hi"))  # type: ignore[misc]
         assert 1 == delivery.connections
-        assert [(f"t:{topic}",)] == [streams(frame) for frame in home.frames()]
+        assert [(f"t:{topic}",)] == [streams(envelope) for envelope in home.envelopes()]
         assert {"ada"} == await act(lambda socket, topic=topic: socket.topic(topic).members())  # type: ignore[misc]
         assert 1 == await act(lambda socket, topic=topic: socket.topic(topic).count())  # type: ignore[misc]
     assert set(nodes) == set(homes)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from qrsocket.fanout.publish import SIGNED, Frame, publish
+from qrsocket.fanout.publish import SIGNED, Envelope, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message, Options
 from qrsocket.settings import Settings
@@ -21,7 +21,7 @@ def ring(keys: str, domain: str = "app") -> Ring:
     return Ring(keys.split(","), domain)
 
 
-def frames(message: Message, by: Ring | None, *streams: str) -> bytes:
+def envelopes(message: Message, by: Ring | None, *streams: str) -> bytes:
     """What a node gets when a process with the keys *by* sends to *streams*."""
     words = publish(Keys("app:{q0}:"), message, "m1", streams, ring=by).command[2:]
     whom = [f"{stream}\t{7}{'.' * bool(signature)}{signature}" for stream, signature in zip(*[iter(words[7:])] * 2)]  # noqa: B905
@@ -30,7 +30,7 @@ def frames(message: Message, by: Ring | None, *streams: str) -> bytes:
 
 def taken(data: bytes, by: Ring | None) -> list[str]:
     """The streams to which a node with the keys *by* delivers."""
-    return [stream for stream, _ in Frame.parse(data, by).recipients]
+    return [stream for stream, _ in Envelope.parse(data, by).recipients]
 
 
 def test_the_signature() -> None:
@@ -38,7 +38,7 @@ def test_the_signature() -> None:
     It is HMAC-SHA256, cut to 128 bits, of the application, the kind, the options, the digest of the message and whom
     it is for: so that processes of two versions agree.
     """
-    signed = frames(HELLO, ring(OLD), "u:alice").split(b"\n")[0].rpartition(b".")[2]
+    signed = envelopes(HELLO, ring(OLD), "u:alice").split(b"\n")[0].rpartition(b".")[2]
     about = b"app\tt\tbut=c1\t" + sha256(b"hello").digest() + b"u:alice"
 
     assert hmac.digest(OLD.encode(), about, "sha256").hex()[:32].encode() == signed
@@ -49,7 +49,7 @@ def test_what_is_signed_arrives(kind: Kind) -> None:
     """
     A message and an order are taken for each recipient, by who has the key, and by who has none.
     """
-    data = frames(Message(kind, b"hello"), ring(OLD), "u:alice", "t:room")
+    data = envelopes(Message(kind, b"hello"), ring(OLD), "u:alice", "t:room")
 
     assert ["u:alice", "t:room"] == taken(data, ring(OLD)) == taken(data, None)
 
@@ -71,7 +71,7 @@ def test_what_was_changed_is_refused(before: bytes, after: bytes) -> None:
     """
     Neither the message, nor its kind, its options, whom it is for or its signature can be another one.
     """
-    data = frames(HELLO, ring(OLD), "u:alice")
+    data = envelopes(HELLO, ring(OLD), "u:alice")
 
     assert before in data
     assert [] == taken(data.replace(before, after, 1), ring(OLD))
@@ -79,9 +79,9 @@ def test_what_was_changed_is_refused(before: bytes, after: bytes) -> None:
 
 def test_one_of_many_that_is_not_signed() -> None:
     """
-    Of the recipients of a frame those are left out that the message was not signed for.
+    Of the recipients of an envelope those are left out that the message was not signed for.
     """
-    data = frames(HELLO, ring(OLD), "u:alice", "u:bob").replace(b"u:bob", b"u:eve")
+    data = envelopes(HELLO, ring(OLD), "u:alice", "u:bob").replace(b"u:bob", b"u:eve")
 
     assert ["u:alice"] == taken(data, ring(OLD))
 
@@ -90,7 +90,7 @@ def test_another_application_with_the_same_key() -> None:
     """
     What was signed in one application counts in no other.
     """
-    assert [] == taken(frames(HELLO, ring(OLD, "other"), "u:alice"), ring(OLD))
+    assert [] == taken(envelopes(HELLO, ring(OLD, "other"), "u:alice"), ring(OLD))
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - SIGNED))
@@ -98,7 +98,7 @@ def test_what_redis_says_is_not_signed(kind: Kind) -> None:
     """
     Redis has no key: what its scripts tell of jobs and members comes as it is.
     """
-    assert ["u:alice"] == taken(frames(Message(kind, b"hello"), None, "u:alice"), ring(OLD))
+    assert ["u:alice"] == taken(envelopes(Message(kind, b"hello"), None, "u:alice"), ring(OLD))
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_keys_change_without_a_loss(steps: list[str | None]) -> None:
     rings = [None if step is None else ring(step) for step in steps]
 
     for before, after in pairwise(rings):
-        assert ["u:alice"] == taken(frames(HELLO, before, "u:alice"), after)
-        assert ["u:alice"] == taken(frames(HELLO, after, "u:alice"), before)
+        assert ["u:alice"] == taken(envelopes(HELLO, before, "u:alice"), after)
+        assert ["u:alice"] == taken(envelopes(HELLO, after, "u:alice"), before)
     if steps[-1] == NEW:
-        assert [] == taken(frames(HELLO, rings[0], "u:alice"), rings[-1])
+        assert [] == taken(envelopes(HELLO, rings[0], "u:alice"), rings[-1])
 
 
 @pytest.mark.parametrize("written", [f"{NEW},{OLD}", f" {NEW} , {OLD} ", (NEW, OLD)])

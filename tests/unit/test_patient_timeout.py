@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from qrsocket.listening import Listening
+from qrsocket.patient_timeout import PatientTimeout
 from tests.conftest import MS
 
 
@@ -16,7 +16,7 @@ async def test_silence_times_out() -> None:
     began_at = time.monotonic()
 
     with pytest.raises(TimeoutError):
-        async with Listening(20 * MS):
+        async with PatientTimeout(20 * MS):
             await asyncio.Event().wait()
 
     assert time.monotonic() - began_at >= 20 * MS
@@ -35,7 +35,7 @@ async def test_what_came_while_the_loop_was_busy() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
 
-        async with Listening(10 * MS):
+        async with PatientTimeout(10 * MS):
             time.sleep(50 * MS)  # noqa: ASYNC251 - a busy loop is what is tested
             assert b"answer\n" == await reader.readline()
 
@@ -46,10 +46,10 @@ async def test_it_begins_anew() -> None:
     """
     `restart` counts from now, and what ends in time leaves no timer behind that cancels what comes after.
     """
-    async with Listening(10 * MS) as listening:
+    async with PatientTimeout(10 * MS) as listening:
         listening.restart(10_000 * MS)
         await asyncio.sleep(50 * MS)
-    async with Listening(10 * MS):
+    async with PatientTimeout(10 * MS):
         pass
 
     await asyncio.sleep(50 * MS)

@@ -16,7 +16,7 @@ Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 HEADER = "x-qrsocket-testing"
 
 
-class Door:
+class UserMiddleware:
     """
     An ASGI middleware. The application does not see the header that names the user.
 
@@ -31,7 +31,7 @@ class Door:
         self.failure: BaseException | None = None
         self.lifespan: asyncio.Task[Any] | None = None
 
-    def key(self, user: str) -> dict[str, str]:
+    def header_of(self, user: str) -> dict[str, str]:
         """Return the header that a client of *user* sends from now on: it is issued now, and stays as it is."""
         return {HEADER: f"{self._secret} {time.time()} {quote(user, safe='')}"}
 

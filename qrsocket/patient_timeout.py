@@ -7,10 +7,10 @@ from types import TracebackType
 ONCE_MORE = 0.02
 
 
-class Listening:
+class PatientTimeout:
     """
-    `async with Listening(seconds):` raises TimeoutError as `asyncio.timeout` does, once the loop has looked whether the
-    answer is there.
+    `async with PatientTimeout(seconds):` raises TimeoutError as `asyncio.timeout` does, once the loop has looked
+    whether the answer is there.
 
     When thousands of clients come at once, one turn of the loop takes seconds. What was answered long ago waits in its
     socket meanwhile, and `asyncio.timeout` would end the wait for it before anyone has looked.
@@ -21,7 +21,7 @@ class Listening:
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> "Listening":
+    async def __aenter__(self) -> "PatientTimeout":
         await self._timeout.__aenter__()
         self.restart(self._seconds)
         return self

@@ -1,4 +1,4 @@
-"""What is said to the state machine of jobs, from the process where it happens: at once, or when Redis is back."""
+"""Reports the events in the life of a job to Redis, from the process where they happen: at once, or when it is back."""
 
 import logging
 import threading
@@ -17,86 +17,92 @@ from qrsocket.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-Heed: TypeAlias = Callable[[Advanced], None]
-MOST_UNSAID = 1_000
+OnAnswer: TypeAlias = Callable[[Advanced], None]
+MOST_WAITING = 1_000
 
 
-class Word(NamedTuple):
+class Report(NamedTuple):
     event: str
     key: JobKey
-    said: Mapping[str, Any]
-    heed: Heed | None
+    fields: Mapping[str, Any]
+    on_answer: OnAnswer | None
 
 
-class Outbox:
-    """The words that could not be said while Redis was away: those of one job in the order in which it came to them."""
+class Reports:
+    """The reports that wait until Redis is back. Those of one job keep their order."""
 
     def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
         """
         Args:
-            wake: Called when there is something in it, for `deliver`; must not block.
+            wake: Called when one waits, for `deliver`; must not block.
         """
         self._settings = settings
-        self._words: deque[Word] = deque()
+        self._waiting: deque[Report] = deque()
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
         self._wake = wake
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._waiting)
 
-    def say(self, event: str, key: JobKey, said: Mapping[str, Any], heed: Heed | None = None) -> Advanced | None:
+    def report(
+        self, event: str, key: JobKey, fields: Mapping[str, Any], on_answer: OnAnswer | None = None
+    ) -> Advanced | None:
         """
-        Say a word, and return the answer; None if it is said later.
+        Report an event, and return the answer; None if it has to wait.
 
         Args:
-            heed: Gets the answer if it comes later.
+            on_answer: Gets the answer if it comes later.
         """
         with self._lock:
-            is_behind = any(word.key == key for word in self._words)
+            is_behind = any(waiting.key == key for waiting in self._waiting)
         if not is_behind:
             try:
-                return say(self._settings, event, key, said)
+                return report(self._settings, event, key, fields)
             except Unavailable:
-                logger.warning("word of a job said later", extra={"job": key.id, "event": event})
+                logger.warning("job event waits until Redis is back", extra={"job": key.id, "event": event})
         with self._lock:
-            if len(self._words) == MOST_UNSAID:
-                logger.error("word of a job dropped: too many wait", extra={"job": key.id, "event": event})
+            if len(self._waiting) == MOST_WAITING:
+                logger.error("job event dropped: too many wait for Redis", extra={"job": key.id, "event": event})
                 return None
-            self._words.append(Word(event, key, said, heed))
+            self._waiting.append(Report(event, key, fields, on_answer))
         self._wake()
         return None
 
     def deliver(self, wait: float | None = None) -> None:
         """
-        Say what is in it.
+        Report what waits.
 
         Raises:
-            Unavailable: Redis is away yet. What is left stays in it.
+            Unavailable: Redis is away yet. What is left goes on waiting.
         """
         with self._delivering:
-            while self._words:
-                event, key, said, heed = self._words[0]
+            while self._waiting:
+                event, key, fields, on_answer = self._waiting[0]
                 try:
-                    advanced = say(self._settings, event, key, said, wait)
-                    if heed is not None:
-                        heed(advanced)
+                    advanced = report(self._settings, event, key, fields, wait)
+                    if on_answer is not None:
+                        on_answer(advanced)
                 except RedisError:  # it does not take this one: the others need not wait for it
                     logger.exception("Redis refused the event %s of job %s", event, key.id)
                 with self._lock:
-                    self._words.popleft()
+                    self._waiting.popleft()
 
 
 def jobs_of(settings: Settings, key: JobKey) -> Jobs:
     return Jobs(Keyspace.of(settings).of_stream(key.owner), settings)
 
 
-def say(settings: Settings, event: str, key: JobKey, said: Mapping[str, Any], wait: float | None = None) -> Advanced:
+def report(
+    settings: Settings, event: str, key: JobKey, fields: Mapping[str, Any], wait: float | None = None
+) -> Advanced:
     """
+    Report an event now. Redis may take it twice.
+
     Raises:
-        Unavailable: Redis did not answer. It may or may not have heard it, and takes it again.
+        Unavailable: Redis did not answer. It may or may not have heard it.
     """
-    return ask_blocking(settings, [jobs_of(settings, key).advance(event, key, said)], wait)[0]
+    return ask_blocking(settings, [jobs_of(settings, key).advance(event, key, fields)], wait)[0]
 
 
 def write_piece(run: Run) -> bool:

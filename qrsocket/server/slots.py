@@ -9,7 +9,7 @@ FEWEST_STRANGERS = 100
 OF_ONE_OWNER = 64
 
 
-class Places:
+class Slots:
     """
     Attributes:
         strangers: Connections that are open and have not said yet whose they are.
@@ -24,28 +24,28 @@ class Places:
         self.by_owner: Counter[str] = Counter()
         self._most_per_address = most_per_address
 
-    def enter(self, address: str) -> "Place | None":
-        """Take a place for a connection from *address*; None if too many are from there already."""
+    def enter(self, address: str) -> "Slot | None":
+        """Take a slot for a connection from *address*; None if too many are from there already."""
         owner = _owner_of(address)
         if self._most_per_address and owner and self.by_owner[owner] >= self._most_per_address:
             return None
         self.by_owner[owner] += 1
-        return Place(self, owner)
+        return Slot(self, owner)
 
 
-class Place:
+class Slot:
     """What one connection takes, until it leaves."""
 
-    __slots__ = ("_is_strangers", "_owner", "_places")
+    __slots__ = ("_is_strangers", "_owner", "_slots")
 
-    def __init__(self, places: Places, owner: str) -> None:
-        self._places, self._owner, self._is_strangers = places, owner, False
+    def __init__(self, slots: Slots, owner: str) -> None:
+        self._slots, self._owner, self._is_strangers = slots, owner, False
 
     def be_stranger(self) -> bool:
         """It will say later whose it is. Returns False if too many of these are here already."""
-        if self._places.strangers >= self._places.most_strangers:
+        if self._slots.strangers >= self._slots.most_strangers:
             return False
-        self._places.strangers += 1
+        self._slots.strangers += 1
         self._is_strangers = True
         return True
 
@@ -53,20 +53,20 @@ class Place:
         """It has said whose it is, or that it is nobody's."""
         if self._is_strangers:
             self._is_strangers = False
-            self._places.strangers -= 1
+            self._slots.strangers -= 1
 
     def leave(self) -> None:
         """It has gone."""
         self.be_known()
-        counts = self._places.by_owner
+        counts = self._slots.by_owner
         counts[self._owner] -= 1
         if not counts[self._owner]:
             del counts[self._owner]
 
 
-def most_strangers(most: int, places: int) -> int:
-    """Return how many strangers a node with so many *places* takes: as set, or a tenth of them, at least 100."""
-    return most or max(FEWEST_STRANGERS, places // 10)
+def most_strangers(most: int, slots: int) -> int:
+    """Return how many strangers a node with so many *slots* takes: as set, or a tenth of them, at least 100."""
+    return most or max(FEWEST_STRANGERS, slots // 10)
 
 
 def _owner_of(address: str) -> str:

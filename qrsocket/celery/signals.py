@@ -100,7 +100,7 @@ def _on_publish(
     delay, expires = _seconds_until(headers.get("eta")), _seconds_until(headers.get("expires"))
     said |= {"queue": routing_key, "delay_ms": round((delay or 0) * 1000)}
     said["expires_ms"] = None if expires is None else round(expires * 1000)
-    watcher_of(settings_by_name(sender)).outbox.say("queued", JobKey.of(owner, headers["id"]), said)
+    watcher_of(settings_by_name(sender)).reports.report("queued", JobKey.of(owner, headers["id"]), said)
 
 
 def _on_received(request: Any = None, **_: Any) -> None:
@@ -193,7 +193,7 @@ def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **field
     if options is not None and owner is not None:
         said = about(options, {**message, "task": task.name}, message.get("args") or (), message.get("kwargs") or {})
         said |= {**fields, "state": state}
-        watcher_of(settings_of(task.app)).outbox.say("ended", JobKey.of(owner, str(message["id"])), said)
+        watcher_of(settings_of(task.app)).reports.report("ended", JobKey.of(owner, str(message["id"])), said)
 
 
 def _if_told(message: Mapping[str, Any]) -> Options | None:

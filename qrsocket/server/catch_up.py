@@ -35,7 +35,7 @@ COMPARED_AT_ONCE = 200
 READ_AT_ONCE = 20
 
 
-class Mender:
+class CatchUp:
     def __init__(
         self,
         settings: Settings,

@@ -8,9 +8,9 @@ import pytest
 from qrsocket.position import Position
 from qrsocket.presence.table import Members
 from qrsocket.roundtrip import Call
+from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.hub import Hub
 from qrsocket.server.listings import Listings
-from qrsocket.server.mender import Mender
 from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
@@ -42,34 +42,34 @@ async def far_end() -> FarEnd:
 
 
 @pytest.fixture
-async def mender(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Mender:
+async def catch_up(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> CatchUp:
     settings = Settings()
     hub = Hub(lambda _: None, lambda _: None, lambda: None)
-    mender = Mender(settings, hub, Listings(settings), _at_once, Trouble("sockets stay open"))
-    monkeypatch.setattr(mender, "_available", far_end.ask)
-    return mender
+    catch_up = CatchUp(settings, hub, Listings(settings), _at_once, Trouble("sockets stay open"))
+    monkeypatch.setattr(catch_up, "_available", far_end.ask)
+    return catch_up
 
 
-async def test_one_reading_is_for_all(mender: Mender, far_end: FarEnd) -> None:
+async def test_one_reading_is_for_all(catch_up: CatchUp, far_end: FarEnd) -> None:
     """
     Who wants to know the same while it is being read waits for that, and each of them learns it.
     """
-    readings = [asyncio.create_task(mender.read_members("m:room")) for _ in range(5)]
+    readings = [asyncio.create_task(catch_up.read_members("m:room")) for _ in range(5)]
     (await far_end.is_asked()).set_result(ADA)
 
     assert [True] * 5 == await asyncio.gather(*readings)
     assert 1 == len(far_end.asked)
-    later = asyncio.create_task(mender.read_members("m:room"))
+    later = asyncio.create_task(catch_up.read_members("m:room"))
     (await far_end.is_asked()).set_result(ADA)
     assert await later
     assert 2 == len(far_end.asked)
 
 
-async def test_other_things_are_read_beside(mender: Mender, far_end: FarEnd) -> None:
+async def test_other_things_are_read_beside(catch_up: CatchUp, far_end: FarEnd) -> None:
     """
     A reading of one topic is none of another.
     """
-    readings = [asyncio.create_task(mender.read_members(f"m:room:{number}")) for number in range(3)]
+    readings = [asyncio.create_task(catch_up.read_members(f"m:room:{number}")) for number in range(3)]
     await far_end.is_asked()
     await asyncio.sleep(0)
     for asked in far_end.asked:
@@ -79,11 +79,11 @@ async def test_other_things_are_read_beside(mender: Mender, far_end: FarEnd) -> 
     assert 3 == len(far_end.asked)
 
 
-async def test_who_has_begun_to_read_goes_away(mender: Mender, far_end: FarEnd) -> None:
+async def test_who_has_begun_to_read_goes_away(catch_up: CatchUp, far_end: FarEnd) -> None:
     """
     A client that closes while it joins takes no other with it that joins at the same time: one of them reads again.
     """
-    first, *others = [asyncio.create_task(mender.read_members("m:room")) for _ in range(4)]
+    first, *others = [asyncio.create_task(catch_up.read_members("m:room")) for _ in range(4)]
     await far_end.is_asked()
     first.cancel()
     (await far_end.is_asked()).set_result(ADA)
@@ -93,11 +93,11 @@ async def test_who_has_begun_to_read_goes_away(mender: Mender, far_end: FarEnd) 
     assert 2 == len(far_end.asked)
 
 
-async def test_who_waits_for_a_reading_goes_away(mender: Mender, far_end: FarEnd) -> None:
+async def test_who_waits_for_a_reading_goes_away(catch_up: CatchUp, far_end: FarEnd) -> None:
     """
     That ends no reading of others.
     """
-    first, waiting, other = [asyncio.create_task(mender.read_members("m:room")) for _ in range(3)]
+    first, waiting, other = [asyncio.create_task(catch_up.read_members("m:room")) for _ in range(3)]
     asked = await far_end.is_asked()
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -107,11 +107,11 @@ async def test_who_waits_for_a_reading_goes_away(mender: Mender, far_end: FarEnd
     assert waiting.cancelled()
 
 
-async def test_a_reading_that_fails(mender: Mender, far_end: FarEnd) -> None:
+async def test_a_reading_that_fails(catch_up: CatchUp, far_end: FarEnd) -> None:
     """
     Who waited for it makes its own, and hears of its own failure.
     """
-    first, other = [asyncio.create_task(mender.read_members("m:room")) for _ in range(2)]
+    first, other = [asyncio.create_task(catch_up.read_members("m:room")) for _ in range(2)]
     (await far_end.is_asked()).set_exception(ValueError("a bug"))
     (await far_end.is_asked()).set_result(ADA)
 
@@ -136,7 +136,7 @@ class Client:
         await self.has_taken.wait()
 
 
-async def test_pages_of_one_client_take_turns(mender: Mender, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_of_one_client_take_turns(catch_up: CatchUp, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A client that is behind in many topics gets one page at a time, each when the one before was taken, and of each
     topic in turn.
@@ -148,10 +148,10 @@ async def test_pages_of_one_client_take_turns(mender: Mender, monkeypatch: pytes
         read.append(subscription.stream)
         pages[subscription.stream] -= 1
 
-    monkeypatch.setattr(mender, "_read_page", read_page)
-    monkeypatch.setattr(mender._hub, "is_behind", lambda subscription: pages[subscription.stream] > 0)
+    monkeypatch.setattr(catch_up, "_read_page", read_page)
+    monkeypatch.setattr(catch_up._hub, "is_behind", lambda subscription: pages[subscription.stream] > 0)
     subscriptions = [Subscription(client, stream) for stream in pages]  # type: ignore[arg-type]
-    catching_up = [asyncio.create_task(mender.catch_up(subscription)) for subscription in subscriptions]
+    catching_up = [asyncio.create_task(catch_up.catch_up(subscription)) for subscription in subscriptions]
     await asyncio.sleep(0)
     for number in range(5):
         assert number == len(read)
@@ -161,4 +161,4 @@ async def test_pages_of_one_client_take_turns(mender: Mender, monkeypatch: pytes
     await asyncio.gather(*catching_up)
 
     assert ["t:a", "t:b", "t:c", "t:a", "t:c"] == read
-    assert not mender._catching_up
+    assert not catch_up._catching_up
