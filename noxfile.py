@@ -20,8 +20,8 @@ CAN_DIFFER = (
     "tests/unit",
     "tests/redis",
     "tests/app",
-    *(f"tests/processes/test_{name}.py" for name in ("celery_jobs", "celery_user", "job_fates", "hooks", "serve")),
-    "tests/processes/test_readme.py",
+    *(f"tests/processes/test_{name}.py" for name in ("celery_jobs", "celery_user", "job_fates", "task_classes")),
+    *(f"tests/processes/test_{name}.py" for name in ("hooks", "readme", "serve")),
 )
 
 nox.options.sessions = ["lowest", "newest"]
