@@ -223,7 +223,7 @@ def delay(run: str) -> object:
 
 @shape("job")
 def apply_async(run: str) -> object:
-    return note.apply_async((run, "job"), expires=60, priority=3)
+    return note.apply_async((run, "job"), expires=3600, priority=3)
 
 
 @shape("job")
