@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]
 
-from qrsocket.embedded_redis.server import _die_with_parent
+from qrsocket.parent_death import killed_with_parent
 
 ROOT = Path(__file__).parent.parent
 VAR = ROOT / "var" / "bench"
@@ -81,7 +81,7 @@ async def run_node(command: tuple[str, ...], env: dict[str, str], ready: str) ->
     with log.open("wb") as output:
         words = [word.replace("{port}", str(port)) for word in command]
         process = subprocess.Popen(  # noqa: ASYNC220
-            words, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent
+            words, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, preexec_fn=killed_with_parent()
         )
     try:
         pin(NODE_CORE, process.pid)

@@ -20,7 +20,7 @@ from qrsocket.embedded_redis import embedded_redis
 from qrsocket.fanout.publish import Routed, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
-from qrsocket.presence import table
+from qrsocket.presence import answers, table
 from qrsocket.roundtrip import Call, Script, run
 from qrsocket.streams import of_user
 
@@ -104,7 +104,7 @@ VARIANTS: tuple[Make, Make] = (with_recovery, without_recovery)
 
 
 def _attach(client: Redis, node: str, user: str) -> None:
-    run(client, table.attach(KEYS, node, [table.Count(user, 1)], grace=1), timeout=5)
+    run(client, table.attach(KEYS, node, [answers.Count(user, 1)], grace=1), timeout=5)
 
 
 def _cpu(client: Redis) -> float:

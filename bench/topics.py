@@ -21,7 +21,7 @@ from qrsocket.embedded_redis import embedded_redis
 from qrsocket.fanout.publish import NOTHING, Keep, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
-from qrsocket.presence import table
+from qrsocket.presence import answers, table
 from qrsocket.roundtrip import run
 from qrsocket.streams import EVERYONE, Stream, of_topic, of_user
 from tests.running import WebNode, web_node
@@ -57,7 +57,7 @@ def sends(client: Redis) -> None:
     streams |= {of_user("one"): 1, of_topic("small"): 500, of_topic("large"): 5_000, EVERYONE: 2_500}
     for node in NODES:
         for stream, here in streams.items():
-            run(client, table.attach(KEYS, node, [table.Count(stream, here)], grace=1), timeout=5)
+            run(client, table.attach(KEYS, node, [answers.Count(stream, here)], grace=1), timeout=5)
     cases: dict[str, tuple[list[Stream], int, Keep]] = {
         "one user": ([of_user("one")], SENDS, Keep()),
         "a topic of 1 000": ([of_topic("small")], SENDS, Keep()),

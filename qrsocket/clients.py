@@ -1,12 +1,10 @@
 """The connections to Redis of this process: one pool for blocking code, one for each event loop."""
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
-from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -15,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from qrsocket.internals.redis import AwaitingConnection, BlockingConnection, Pool, without_maintenance
+from qrsocket.per_loop import PerLoop
 from qrsocket.settings import Settings
 
 # Where Redis is and how long it may take: what tells two clients apart.
@@ -23,8 +22,6 @@ Target: TypeAlias = tuple[str, float]
 MOST_CONNECTIONS = 50
 
 Clients: TypeAlias = dict[Target, redis.asyncio.Redis]
-
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Clients, AsyncGenerator[None, None]]] = WeakKeyDictionary()
 
 
 def blocking(settings: Settings) -> redis.Redis:
@@ -41,11 +38,7 @@ def _blocking(target: Target, _process: int) -> redis.Redis:
 def awaiting(settings: Settings) -> redis.asyncio.Redis:
     """Return the client of the running event loop. A connection belongs to the loop it was opened on."""
     target = _target(settings)
-    loop = asyncio.get_running_loop()
-    if loop not in _of_loop:
-        clients: Clients = {}
-        _of_loop[loop] = clients, _closed_with_loop(clients)
-    clients, _ = _of_loop[loop]
+    clients, _ = _of_loop.get()
     if target not in clients:
         # Without a timeout of its own: `arun` has one. With it, redis-py calls `asyncio.wait_for`, which before Python
         # 3.12 loses a cancellation that comes when it is done (https://github.com/python/cpython/issues/86296), and
@@ -59,13 +52,16 @@ def awaiting(settings: Settings) -> redis.asyncio.Redis:
     return clients[target]
 
 
-def _closed_with_loop(clients: Clients) -> AsyncGenerator[None, None]:
+def _closed_with_loop() -> tuple[Clients, AsyncGenerator[None, None]]:
     """
-    Close *clients* when their loop ends, or each `asyncio.run(...)` would leave a connection and a warning behind.
+    Return a dictionary for clients, and what closes them when their loop ends: otherwise each `asyncio.run(...)` would
+    leave a connection and a warning behind.
 
     `asyncio.run` closes the async generators that were begun on its loop, and calls nothing else at its end.
     Source: https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
     """
+
+    clients: Clients = {}
 
     async def open_until_closed() -> AsyncGenerator[None, None]:
         try:
@@ -77,12 +73,15 @@ def _closed_with_loop(clients: Clients) -> AsyncGenerator[None, None]:
     generator = open_until_closed()
     with suppress(StopIteration):
         generator.asend(None).send(None)  # begin it; it does not wait before its first yield
-    return generator
+    return clients, generator
+
+
+_of_loop = PerLoop(_closed_with_loop)
 
 
 async def aclose() -> None:
     """Close the clients of the running event loop. Used again, they connect again."""
-    if held := _of_loop.pop(asyncio.get_running_loop(), None):
+    if held := _of_loop.pop():
         await held[1].aclose()
 
 

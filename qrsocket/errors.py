@@ -47,7 +47,7 @@ class SocketError(QRSocketError):
 
 
 class InvalidToken(SocketError):
-    """Raised for a token that proves nothing. The client hears no more than the text; the reason is the cause."""
+    """Raised for an invalid token. The client sees only the text; the reason is in `__cause__`."""
 
     def __init__(self, message: str = "Invalid token") -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class TokenExpired(InvalidToken):
 
 
 class NoRecipient(QRSocketError):
-    """Raised by a verb that names nobody where there is neither a current user nor a current connection."""
+    """Raised if there is no recipient: `to()` names nobody, or there is no current user or connection to send to."""
 
     def __str__(self) -> str:
         return (
@@ -90,12 +90,12 @@ class InvalidTopic(QRSocketError, ValueError):
 
 
 class NoConnection(QRSocketError):
-    """Raised by a verb about the current connection where there is none."""
+    """Raised by `reply`, `join` and `leave` if there is no current connection."""
 
     def __str__(self) -> str:
         return (
-            "there is no current connection here. In HTTP the page names it with a header (`socket.fetch` or "
-            "`socket.headers` of our client), a job has the one it was queued from, and a schedule has none"
+            "there is no current connection here. In HTTP the page sends it in a header (use `socket.fetch` or "
+            "`socket.headers`), a job has the connection that it was queued from, and a schedule has none"
         )
 
 
@@ -123,9 +123,9 @@ class MessageTooLarge(QRSocketError):
 
 class Unavailable(QRSocketError):
     """
-    Raised when Redis did not answer in time, or takes no messages: when it is full, say, or a read-only replica.
+    Raised when Redis did not answer in time, or accepts no messages, for example because it is full or a replica.
 
-    A send that raised this may or may not have been delivered.
+    The message may or may not have been delivered.
     """
 
     def __init__(self, cause: str, timeout: float) -> None:

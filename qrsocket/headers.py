@@ -12,6 +12,15 @@ from urllib.parse import quote, unquote
 PLAIN = "".join(set(printable) - set(" \t\n\r\x0b\x0c%"))
 
 
+def split_frame(frame: str | bytes) -> tuple[str, str | bytes] | None:
+    """Return the header of a frame and what follows it; None if it has no header."""
+    if isinstance(frame, str):
+        header, mark, text = frame.partition("\n")
+        return (header, text) if mark else None
+    line, end, payload = frame.partition(b"\n")
+    return (line.decode(errors="replace"), payload) if end else None
+
+
 def write_header(first: str, fields: Mapping[str, str]) -> str:
     """Return a header; fields that are empty are left out."""
     return " ".join((first, *words(fields)))

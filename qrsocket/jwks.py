@@ -5,11 +5,11 @@ import math
 import time
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import jwt
 
 from qrsocket.errors import QRSocketError
+from qrsocket.per_loop import PerLoop
 
 FETCH_TIMEOUT = 5.0
 # A key that its provider has taken back is trusted for this long.
@@ -37,7 +37,7 @@ async def published_key(url: str, kid: str) -> dict[str, Any] | None:
     Raises:
         KeysUnavailable: The provider does not answer, and the key is not known from before.
     """
-    sets = _of_loop.setdefault(asyncio.get_running_loop(), {})
+    sets = _sets.get()
     if url not in sets:
         sets[url] = _KeySet(url)
     return await sets[url].find(kid)
@@ -88,7 +88,7 @@ class _KeySet:
             self._fetching = None
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _KeySet]] = WeakKeyDictionary()
+_sets: PerLoop[dict[str, _KeySet]] = PerLoop(dict)
 
 
 def _by_id(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

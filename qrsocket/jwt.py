@@ -79,7 +79,7 @@ async def verify(
     except (jwt.PyJWTError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair
         raise InvalidToken from error
     if audience is None and "aud" in claims:
-        raise ValueError("the token says whom it is for: pass audience=..., or anyone's token would be taken")
+        raise ValueError("the token has an audience: pass audience=..., or a token for another service would do")
     return claims
 
 
@@ -154,7 +154,7 @@ def _check_arguments(
     if (key is None) == (jwks_url is None):
         raise ValueError("either key or jwks_url must be given")
     if jwks_url is not None and SYMMETRIC & set(algorithms):
-        raise ValueError("what is published at jwks_url is no secret: HMAC algorithms need a key")
+        raise ValueError("keys at jwks_url are public: HMAC algorithms need a secret, passed as key")
     if jwks_url is not None:
         _check_url(jwks_url)
     if audience == "" or (issuer is not None and (not issuer or "" in tuple(issuer))):
@@ -166,7 +166,7 @@ def _check_arguments(
 def _check_url(jwks_url: str) -> None:
     url = urlsplit(jwks_url)
     if not (url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)) or not url.hostname:
-        raise ValueError("jwks_url must be https: whoever can change the keys can be anyone")
+        raise ValueError("jwks_url must be https: an attacker who changes the keys can sign in as anyone")
 
 
 def _fitting(key: str | bytes, algorithms: Sequence[str]) -> Any:

@@ -39,8 +39,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://localhost:6379/0"),
-        description="Where Redis or Valkey is: redis://, rediss://, valkey://, valkeys:// or unix://. What is special "
-        "in a password is written as %40 for @, %23 for #, %2F for /, %3F for ?.",
+        description="Address of Redis or Valkey: redis://, rediss://, valkey://, valkeys:// or unix://. In a password, "
+        "write %40 for @, %23 for #, %2F for /, %3F for ?.",
     )
     redis_timeout: Seconds = Field(
         default=2.0, description="Seconds for one command, retries included. Then `Unavailable` is raised."
@@ -54,9 +54,9 @@ class Settings(BaseSettings):
     )
     signing_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(read_keys)] = Field(
         default=(),
-        description="Keys that all processes of the application share, with commas between them: messages and orders "
-        "are signed by the first, and taken if any has signed them. Empty: nothing is signed. To introduce or change "
-        "one, see docs/security.md.",
+        description="Keys that all processes of the application share, separated by commas. The first signs messages "
+        "and orders; a signature by any of them is accepted. Empty: nothing is signed. To introduce or change one, see "
+        "docs/security.md.",
     )
     shards: Annotated[int, Ge(1), Le(1024)] = Field(
         default=1, description="Hash slots to spread users over. Changing it loses who is online: restart everything."
@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     )
     rate: Annotated[float, Gt(0), AllowInfNan(False)] = Field(
         default=20.0,
-        description="Messages per second that a connection may send. Of its large ones, and of long answers about "
-        "jobs, as many times 16 KiB are handled in a second, and as many ms of parsing; what is above waits.",
+        description="Messages per second that a connection may send. Large messages and long answers about jobs share "
+        "this many times 16 KiB, and this many ms of parsing, per second; anything above waits.",
     )
     rate_burst: Count = Field(
         default=60, description="Messages above the rate at once; as many refusals close with 4104."
@@ -147,8 +147,8 @@ class Settings(BaseSettings):
 
     lease: Seconds = Field(
         default=15.0,
-        description="Seconds that a node's connections count as open after its last renewal, and a job as running. "
-        "Shorter finds a killed process sooner, and takes a stalled one for dead.",
+        description="Seconds after the last renewal for which a node's connections count as open, and a job as "
+        "running. A shorter lease finds a killed process sooner, but may take a stalled one for dead.",
     )
     renew_interval: Seconds = Field(
         default=1.0, description="Seconds between two renewals of the lease, each with a reap."
@@ -160,16 +160,16 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Ge(0), AllowInfNan(False)] = Field(
         default=10.0,
         description="Seconds over which `qrsocket serve` closes its clients when it is told to stop, a few at a time. "
-        "What stops it must wait 20 s longer before it kills. 0: all at once, as under plain uvicorn.",
+        "A supervisor must wait 20 s longer before it kills. 0: all at once, as under plain uvicorn.",
     )
 
     recovery_messages: Annotated[int, Ge(10), Le(100_000)] = Field(
         default=256,
-        description="Newest messages that are kept for each user, for clients that come back and for what a node did "
-        "not hear. They fill Redis' memory: users sent to within the seconds below × messages × size.",
+        description="Newest messages kept for each user or topic, for clients that come back and for nodes that missed "
+        "some. They fill Redis' memory: streams sent to within the seconds below × messages × size.",
     )
     recovery_seconds: Seconds = Field(
-        default=300.0, description="Seconds that they are kept after the last one: who comes back later has a gap."
+        default=300.0, description="Seconds that they are kept after the last one. A client back later gets a gap."
     )
 
     job_seconds: Seconds = Field(
@@ -178,9 +178,9 @@ class Settings(BaseSettings):
 
     job_wait_seconds: Seconds = Field(
         default=24 * 3600.0,
-        description="Seconds that a job may wait for a worker, from when it is due. Then it is told as lost: its "
-        "message is, or nobody consumes its queue. Shorter takes one for lost that is only far behind in line; its end "
-        "is told all the same when it runs after all.",
+        description="Seconds that a job may wait for a worker, from when it is due. Then it is reported as lost: its "
+        "message is gone, or no worker consumes its queue. If shorter, a job far back in the queue may be reported as "
+        "lost; if it runs after all, its end is still reported.",
     )
 
     debug: bool = Field(
@@ -196,9 +196,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if self.lease < 3 * self.renew_interval:
-            raise ValueError("lease must be 3 times renew_interval or more: a lost renewal is no death")
+            raise ValueError("lease must be at least 3 times renew_interval: one lost renewal must not kill a node")
         if self.max_queued_bytes < self.max_message_out_bytes:
-            raise ValueError("max_queued_bytes must be max_message_out_bytes or more: one message is no slow client")
+            raise ValueError("max_queued_bytes must be at least max_message_out_bytes: it must hold one message")
         return self
 
     @field_validator("redis_url")

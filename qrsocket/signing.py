@@ -42,7 +42,7 @@ def read_keys(written: object) -> tuple[SecretStr, ...]:
                 f"`openssl rand -hex 32` prints them, or the word {UNSIGNED}"
             )
     if keys == [UNSIGNED]:
-        raise ValueError("unsigned is for the time in which keys are introduced: leave it out, or add a key")
+        raise ValueError("unsigned is only for introducing or removing a key: add a key, or leave it out")
     return tuple(map(SecretStr, keys))
 
 
@@ -78,7 +78,7 @@ class Ring:
         given = signature.encode()
         if any(hmac.compare_digest(_signature(key, content, stream).encode(), given) for key in self._keys):
             return True
-        logger.warning("message refused: it is not signed by a key of QRSOCKET_SIGNING_KEYS, or was changed")
+        logger.warning("message refused: no key of QRSOCKET_SIGNING_KEYS matches its signature, or it was changed")
         return False
 
 

@@ -1,7 +1,12 @@
 """What keeps this process from Redis: said once, however many parts of the process meet it, and however often."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from redis.exceptions import RedisError
+
+from qrsocket.errors import Unavailable
 from qrsocket.failures import explain
 
 logger = logging.getLogger(__name__)
@@ -27,16 +32,26 @@ class Trouble:
     def of(self, part: str) -> str:
         return self._causes.get(part, "")
 
+    @contextmanager
+    def noted(self, part: str) -> Iterator[None]:
+        """Note whether a *part* of the process reaches Redis in the block. If not, no error leaves the block."""
+        try:
+            yield
+        except (Unavailable, RedisError) as error:
+            self.met(part, error)
+        else:
+            self.over(part)
+
     def met(self, part: str, error: Exception) -> None:
         """Note that a *part* of the process has met *error*, and goes on trying."""
         cause, advice = explain(error)
         self._causes[part] = cause
         if cause not in self._logged:
             self._logged.add(cause)
-            logger.error("no word from Redis, %s: %s → %s", self._meanwhile, cause, advice, extra={"part": part})
+            logger.error("Redis unavailable, %s: %s → %s", self._meanwhile, cause, advice, extra={"part": part})
 
     def over(self, part: str) -> None:
         """Note that *part* has succeeded."""
         if self._causes.pop(part, "") and not self._causes:
             self._logged.clear()
-            logger.info("Redis serves this process again")
+            logger.info("Redis available again")

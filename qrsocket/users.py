@@ -29,10 +29,11 @@ class User:
     Someone who was authenticated. Only the id is known from then on.
 
     Attributes:
-        expires_at: Until when that holds: Unix time in seconds, or an aware datetime. Then a connection is closed with
-            4001, unless its client has renewed it.
-        issued_at: When the token was issued, or the session began: as `expires_at`. After `socket.to(user).revoke()`
-            only what was issued later is taken. None: it is not known, and nothing is taken while that holds.
+        expires_at: When the token or session expires: Unix time in seconds, or an aware datetime. Then the connection
+            is closed with 4001, unless its client has renewed the token.
+        issued_at: When the token was issued, or the session began, in the same form. After
+            `socket.to(user).revoke()` only later ones are accepted. None: unknown, so none is accepted until the
+            revocation ends.
     """
 
     id: str

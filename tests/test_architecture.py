@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # The stations of a message's journey, in order: imports go down the list only. Each is a prefix of module names.
 STATIONS = (
-    ("errors", "redis_url", "origins", "jwks", "internals"),
+    ("errors", "redis_url", "origins", "per_loop", "jwks", "internals"),
     (
         "settings",
         "signing",
@@ -30,6 +30,7 @@ STATIONS = (
         "position",
         "awaited",
         "patient_timeout",
+        "parent_death",
     ),
     ("failures", "trouble", "quiet", "patience", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
@@ -221,3 +222,13 @@ def test_the_insides_of_others_have_doors(module: str, path: Path) -> None:
     excused = [line for line in path.read_text().splitlines() if "noqa: SLF001" in line and "sys._getframe" not in line]
 
     assert (set(), []) == (undocumented, excused)
+
+
+@pytest.mark.parametrize(("module", "path"), LIBRARY, ids=[name for name, _ in LIBRARY])
+def test_files_are_short(module: str, path: Path) -> None:
+    """
+    A file has fewer than 250 lines, or says at its top why not.
+    """
+    text = path.read_text()
+
+    assert len(text.splitlines()) < 250 or "Over 250" in text.partition("\n\n")[0], module

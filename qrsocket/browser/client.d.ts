@@ -165,13 +165,13 @@ export interface Socket<Message = any> {
    */
   on<Name extends keyof Events>(name: Name, handler: Events<Message>[Name]): () => void;
   /**
-   * Sends an ArrayBuffer, a view of one, a Blob or a File as binary, anything else as JSON. When the socket is not ready
-   * it waits, and so it does behind a Blob that is still read. That it was sent does not say that it arrived: what was
-   * under way when a connection broke is not sent again.
+   * Sends an ArrayBuffer, a view of one, a Blob or a File as binary, anything else as JSON. The message waits until the
+   * socket is ready, and behind a Blob that is still being read. A sent message may not arrive: messages under way when
+   * a connection breaks are not sent again.
    *
-   * @returns The id that an "error" about it carries; such as that a Blob cannot be read.
-   * @throws If the socket is closed, or 100 messages wait already. A TypeError for what JSON has no word for, at any
-   * depth: a BigInt, NaN, a Map, a function, bytes within an object. Only a property that is undefined is left out.
+   * @returns The id that an "error" about the message carries, for example if a Blob cannot be read.
+   * @throws If the socket is closed, or 100 messages wait already. A TypeError for a value that JSON cannot express, at
+   * any depth: a BigInt, NaN, a Map, a function, bytes within an object. Only an undefined property is left out.
    */
   send(data: unknown, options?: { volatile?: false }): string;
   /**

@@ -4,12 +4,10 @@ import threading
 from typing import Any
 
 from pydantic_core import to_json
-from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.celery.watched import options_of, settings_of
 from qrsocket.celery.watcher import watcher_of
-from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run
@@ -21,14 +19,10 @@ def announce(app: Any) -> None:
     """Say it once. When Redis is away, jobs that are queued by name are told of all the same."""
     settings = settings_of(app)
     tasks = {name: _told_as(task) for name, task in tuple(app.tasks.items())}
-    try:
+    with watcher_of(settings).trouble.noted("announcing"):
         for keys in Keyspace.of(settings).shards:
             call = Jobs(keys, settings).announce(_queues(app), tasks)
             run(clients.blocking(settings), call, timeout=settings.redis_timeout)
-    except (RedisError, Unavailable) as error:
-        watcher_of(settings).trouble.met("announcing", error)
-    else:
-        watcher_of(settings).trouble.over("announcing")
 
 
 def keep_announcing(app: Any) -> None:

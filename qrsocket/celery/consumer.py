@@ -41,5 +41,5 @@ try:
     require("celery", CelerysConsumer, "on_connection_error_after_connected")
     require("kombu", Connection, "_do_close_self")
 except ImportError as error:
-    logger.warning("this worker may end when its broker is lost while tasks run: %s", error)
+    logger.warning("this worker may crash if it loses its broker while tasks run: %s", error)
     Consumer = CelerysConsumer  # type: ignore[assignment, misc]

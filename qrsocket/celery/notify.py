@@ -46,18 +46,18 @@ def notify_user(
     """
     Let the user who queued the task watch it: `@app.task` above, `@notify_user` or `@notify_user(...)` below.
 
-    The user gets `{"job": {"id", "task", "state", …}}` on all devices for each state that the job enters: queued,
-    started, retrying, requeued, and one of succeeded, failed, timeout, cancelled, lost; what `job.progress` says in
-    between; and can cancel it. Arguments and tracebacks are never told. The text of a `SocketError` that the task
-    raises is told as `error`. Of a task without a user nobody is told. Without Redis the task runs all the same. An
+    The user gets `{"job": {"id", "task", "state", …}}` on all devices for each state that the job enters (queued,
+    started, retrying, requeued, and one of succeeded, failed, timeout, cancelled, lost) and for its progress in
+    between, and can cancel it. Arguments and tracebacks are never shown. The text of a `SocketError` that the task
+    raises is shown as `error`. A task without a user is reported to nobody. Without Redis the task still runs. An
     `async def` runs as with `async_task`.
 
     Args:
-        title: What the user knows the job by, or a function that makes it from the task's arguments.
-        result: What the user may see of what the task returns: True for all of it, a name or names to pick from it, or
-            a function that makes what is shown. Nothing by default.
-        states: Those to tell, of the ones above; all by default. What is not told is known all the same, to
-            `ready.jobs` for one.
+        title: The name that the user sees, or a function that makes it from the task's arguments.
+        result: The part of the return value that the user may see: True for all of it, a name or names to pick from
+            it, or a function that returns what to show. Nothing by default.
+        states: States to report, of those above; all by default. The others are still known, for example to
+            `ready.jobs`.
 
     Raises:
         TypeError: Above `@app.task` instead of below.
@@ -116,7 +116,7 @@ def _warn_if_no_task_is_known(task: Any, options: Options) -> None:
         return  # called as a plain function
     options.is_warned = True
     logger.warning(
-        "job not told of: a function decorated with @notify_user runs in the task %s, and no task is known to be made "
-        "of it; put @notify_user right below @app.task, or functools.wraps on the decorators between them",
+        "job not reported: the task %s runs a function decorated with @notify_user, but was not made from it; put "
+        "@notify_user right below @app.task, or functools.wraps on the decorators between them",
         task.name,
     )

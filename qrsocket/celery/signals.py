@@ -45,14 +45,14 @@ def install(app: Celery, *, settings: Settings | None = None) -> Celery:
 
     Call it once where the Celery application is made, which web processes and workers import. Works in every pool, in
     eager mode, and for chains, groups, chords, links, retries and tasks that tasks queue. Not for a thread that a task
-    starts by itself (run it in `contextvars.copy_context()`); a task from beat has no user. Those decorated with
-    `@notify_user` their user can watch.
+    starts by itself (run it in `contextvars.copy_context()`); a task from beat has no user. Users can watch their
+    tasks that are decorated with `@notify_user`.
 
     Args:
         app: The application, or `celery.current_app`. The signals that carry the user are Celery's own, for all
             applications of the process.
-        settings: Instead of the environment's: for what is told of its tasks, and for all that `socket` sends in them.
-            Given once, they stay, whoever calls it again without.
+        settings: Used instead of the environment's, for reports on the application's tasks and for messages that
+            `socket` sends in them. A later call without *settings* keeps them.
 
     Raises:
         ValueError: *app* was given other settings before.

@@ -167,7 +167,7 @@ def shown_result(options: Options, value: Any) -> dict[str, Any]:
         return {"omitted": Omitted.TOO_LARGE}
     except NotSerializable:
         # Without the error's text, which may hold a part of it.
-        logger.warning("result not shown: not JSON that browsers read (an unknown type, NaN, an integer beyond 2^53)")
+        logger.warning("result not shown: not JSON for browsers (an unknown type, NaN, or an integer beyond 2^53)")
     except Exception as error:  # its text may hold the result
         logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
     return {"omitted": Omitted.FAILED}

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from qrsocket import clients
 from qrsocket.celery.reporting import Reports, jobs_of, report, write_piece
 from qrsocket.celery.run import Run
@@ -78,10 +76,8 @@ class Watcher:
         while True:
             pause: float | None = self._settings.renew_interval
             try:
-                pause = self._look()
-                self.trouble.over("jobs")
-            except (Unavailable, RedisError) as error:
-                self.trouble.met("jobs", error)
+                with self.trouble.noted("jobs"):
+                    pause = self._look()
             except Exception:
                 logger.exception("watching jobs failed")
             self._awake.wait(pause)

@@ -100,9 +100,10 @@ def _judge(node: str, probes: list[Probe], answers: dict[str, Answer], settings:
     if not all(one.heard for one in probes):
         return fault(
             hop,
-            "nobody listens on its channel: its process is dead and not yet given up, or it has lost its connection "
-            "to Redis",
-            f"dead, another node gives it up within {settings.lease:g} s (if none runs, start one); alive, see its log",
+            "it does not listen on its channel: its process has died and its lease has not ended, or it has lost its "
+            "connection to Redis",
+            f"if it died, another node removes it within {settings.lease:g} s (if none runs, start one); if not, see "
+            "its log",
         )
     heard = [answers[one.answer_key] for one in probes if one.answer_key in answers]
     if len(heard) < len(probes):

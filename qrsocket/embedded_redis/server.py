@@ -1,11 +1,8 @@
 """The embedded server's process: found, started, awaited and ended. It dies with the process that started it."""
 
-import ctypes
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import redis
+
+from qrsocket.parent_death import killed_with_parent
 
 START_TIMEOUT = 5.0
 STOP_TIMEOUT = 5.0
@@ -54,7 +53,7 @@ def embedded_redis(*options: str, port: int | None = None) -> Iterator[EmbeddedR
         fixed = ("--bind", "127.0.0.1", "--port", str(port), "--dir", name, "--logfile", str(folder / "log"))
         command = (find_server(), *fixed, "--save", "", "--maxmemory-policy", "noeviction", *options)
         process = subprocess.Popen(  # noqa: S603 - our own words
-            command, preexec_fn=_die_with_parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, preexec_fn=killed_with_parent(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             _wait_until_it_answers(process, port, folder / "log")
@@ -89,13 +88,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this child when its parent is killed; elsewhere a SIGKILL of the parent leaves it behind."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1  # prctl(2)
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

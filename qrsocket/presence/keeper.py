@@ -11,10 +11,10 @@ from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
 from qrsocket.presence import table
+from qrsocket.presence.answers import Renewed, Transition
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.registry import Fenced, Registration, Registry
-from qrsocket.presence.table import Renewed, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
@@ -78,6 +78,10 @@ class Keeper:
 
     async def wait_joined(self) -> None:
         await self._joined.wait()
+
+    def joined_in(self, keys: Keys) -> str:
+        """Return the epoch in which the node has joined; "" before it has."""
+        return self._epochs.get(keys, "")
 
     async def live(self, node: str) -> None:
         """Join as *node*, tell who is here, and keep the lease. Returns when fenced; then join under a new name."""
@@ -143,7 +147,7 @@ class Keeper:
                 break
             except Unavailable as error:
                 self._trouble.met("presence", error)
-                await asyncio.sleep(self._settings.renew_interval)
+            await asyncio.sleep(self._settings.renew_interval)
         if self.node:
             self._former.append(self.node)
         self.node, self._renewed_at = node, time.monotonic()
@@ -183,21 +187,19 @@ class Keeper:
         while not self._fenced.is_set():
             self._rounds += 1
             try:
-                for keys in self._keyspace.shards:
-                    if not await self._renew(keys):
-                        return
-                    await self._reap(keys)
-                self._renewed_at = time.monotonic()
-                await self._registry.tell_doubtful(self.node, time.monotonic() + self._settings.renew_interval)
-                await self._give_up_former_names()
-                self.mailbox.forget(self._count)
-                self._trouble.over("presence")
-                if self._registry.returning:
-                    continue  # renew, and go on
+                with self._trouble.noted("presence"):
+                    for keys in self._keyspace.shards:
+                        if not await self._renew(keys):
+                            return
+                        await self._reap(keys)
+                    self._renewed_at = time.monotonic()
+                    await self._registry.tell_doubtful(self.node, self._renewed_at + self._settings.renew_interval)
+                    await self._give_up_former_names()
+                    self.mailbox.forget(self._count)
+                    if self._registry.returning:
+                        continue  # renew, and go on
             except Fenced:
                 return
-            except Unavailable as error:
-                self._trouble.met("presence", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.renew_interval):
                     await self._fenced.wait()
@@ -225,7 +227,7 @@ class Keeper:
             self._odd.add(keys)  # once: somebody is on the way
         else:
             self._odd.clear()
-            logger.warning("Redis has other streams of this node", extra={"node": self.node, "streams": here})
+            logger.warning("node %s joins again: Redis knows of other streams than its %d", self.node, here)
             return False
         return True
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qrsocket.presence.table import UNKNOWN, Known, Transition
+from qrsocket.presence.answers import UNKNOWN, Known, Transition
 from qrsocket.streams import Stream
 
 # Seconds. No answer of Redis comes so late, and a dump of it that is older is worth nothing here.

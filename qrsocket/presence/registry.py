@@ -13,9 +13,10 @@ from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.patient_timeout import PatientTimeout
 from qrsocket.position import Missed, Position
+from qrsocket.presence.answers import Attached, Count
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.mailbox import Mailbox
-from qrsocket.presence.table import Attached, Count, attach
+from qrsocket.presence.table import attach
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream, user_of
 from qrsocket.trouble import Trouble

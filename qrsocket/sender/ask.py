@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from math import isfinite
 from types import TracebackType
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from qrsocket import clients
 from qrsocket.errors import Unavailable
 from qrsocket.failures import has_answered
 from qrsocket.patience import Patience
+from qrsocket.per_loop import PerLoop
 from qrsocket.roundtrip import Call, arun_all, run_all
 from qrsocket.sender.circuit import circuit_of
 from qrsocket.settings import Settings
@@ -54,7 +54,7 @@ def checked(wait: float | None) -> float | None:
         ValueError: *wait* is not a time to wait.
     """
     if wait is not None and not (isfinite(wait) and wait > 0):
-        raise ValueError("wait is seconds, more than 0 and finite; leave it out to try for QRSOCKET_REDIS_TIMEOUT")
+        raise ValueError("wait must be finite seconds above 0; leave it out to try for QRSOCKET_REDIS_TIMEOUT")
     return wait
 
 
@@ -89,7 +89,7 @@ class _Asking:
 
 async def _turn(patience: Patience) -> asyncio.Semaphore:
     """Wait for a turn, and return what is to be told when it is over."""
-    turns = _turns()
+    turns = _turns.get()
     if not turns.locked():
         await turns.acquire()  # at once, so that most need no timeout
         return turns
@@ -97,16 +97,8 @@ async def _turn(patience: Patience) -> asyncio.Semaphore:
         async with asyncio.timeout(patience.left()):
             await turns.acquire()
     except TimeoutError:
-        raise Unavailable(f"{MOST_AT_ONCE} others are under way", patience.timeout) from None
+        raise Unavailable(f"{MOST_AT_ONCE} other calls are running", patience.timeout) from None
     return turns
 
 
-_turns_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-
-def _turns() -> asyncio.Semaphore:
-    loop = asyncio.get_running_loop()
-    turns = _turns_of_loop.get(loop)
-    if turns is None:
-        turns = _turns_of_loop[loop] = asyncio.Semaphore(MOST_AT_ONCE)
-    return turns
+_turns = PerLoop(lambda: asyncio.Semaphore(MOST_AT_ONCE))

@@ -24,19 +24,19 @@ class Socket(Configured, Generic[M]):
     """
     Sends to users, on all their devices, from async code. `Socket[MyMessage]()` lets a type checker check the message.
 
-    Every verb raises `Unavailable` when Redis does not answer within `redis_timeout`: it may or may not be done. For a
-    second after that, verbs raise it at once, "not tried", so that nobody waits in vain: nothing is done.
+    Every method raises `Unavailable` if Redis does not answer within `redis_timeout`: its work may or may not be done.
+    For a second after that, methods raise it at once, as "not tried": then nothing was done.
 
-    `Socket(settings)` sends by settings of its own. Without, those of the router or Celery application count whose code
-    runs, and elsewhere the environment's.
+    `Socket(settings)` uses its own settings. Otherwise, code of a router or a Celery application uses that one's
+    settings, and any other code the environment's.
     """
 
     def to(self, users: UserLike | Iterable[UserLike]) -> Recipients[M]:
         """
-        Name whom to send to: one user or many (str, int, UUID, or an object with `.id`), 1 to 10 000.
+        Choose the recipients: one user or many (str, int, UUID, or an object with `.id`), 1 to 10 000.
 
-        Each of them costs Redis about 20 µs, in which it serves nobody else: a room is a `topic`, whose cost does not
-        grow with who has joined.
+        Each user costs Redis about 20 µs, in which it serves nobody else. For a room use `topic`: its cost does not
+        grow with the number of members.
 
         Raises:
             InvalidUserId: One of them cannot name a user.
@@ -56,12 +56,12 @@ class Socket(Configured, Generic[M]):
 
     @property
     def everyone(self) -> Everyone[M]:
-        """Every open connection. Costs one frame a node, and is not kept for who is away unless asked."""
+        """Every open connection. A send costs one envelope per node, and is not kept unless you pass `keep=True`."""
         return Everyone(self._given)
 
     @property
     def others(self) -> Others[M]:
-        """The current user's connections but the current one. Where that is not known, all of them."""
+        """The current user's connections except the current one. If that is not known, all of them."""
         return Others(self._given, None)
 
     def send(
@@ -78,14 +78,15 @@ class Socket(Configured, Generic[M]):
 
         Args:
             message: `str` goes as a text frame, bytes as a binary frame, anything else as a JSON document.
-            keep: False: only for who is connected now, and reads fast enough. It is not there to come back to.
-            latest: As `keep=False`; and of what waits for a slow client under this name only the newest counts. 1 to
-                100 characters.
-            message_id: A name for the message, so that it can be sent again when nobody knows what became of it. What
-                is sent to the same recipients under the same id within 300 s is delivered once, and returns the same,
-                `repeated`. Without it each message is a new one, but for a Celery task that is run again: see
+            keep: False: only for clients that are connected now and read fast enough. Clients that come back do not
+                get it.
+            latest: Like `keep=False`. Of the messages that wait for a slow client under this name, only the newest
+                is kept. 1 to 100 characters.
+            message_id: A name for the message, so that you can send it again if its fate is unknown. Messages to the
+                same recipients under the same id within 300 s are delivered once; later calls return the same, with
+                `repeated`. Without it each message is new, except in a Celery task that is run again: see
                 docs/celery.md.
-            wait: Seconds to try for, instead of `redis_timeout`, whatever goes wrong and went wrong a moment ago.
+            wait: Seconds to try, instead of `redis_timeout`, whatever goes wrong, even just after a failure.
 
         Raises:
             NoRecipient: There is neither a current user nor a current connection.
@@ -152,7 +153,7 @@ class Socket(Configured, Generic[M]):
         """
         Tell whether *user* has an open connection anywhere.
 
-        Who reloads a page has none for a moment, though `on_offline` is told only after `offline_grace`.
+        A user who reloads a page has none for a moment, but `on_offline` runs only after `offline_grace`.
         """
         require_event_loop("is_online")
         return Awaited("is_online", _is_online(self._settings, user))

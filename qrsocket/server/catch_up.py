@@ -42,13 +42,15 @@ class CatchUp:
         hub: Hub,
         listings: Listings,
         wait_joined: Callable[[], Awaitable[None]],
+        joined_in: Callable[[Keys], str],
         trouble: Trouble,
     ) -> None:
         """
         Args:
             wait_joined: Waits until the node has joined: before, Redis may not know who is there, after a restart say.
+            joined_in: Tells in which epoch that was.
         """
-        self._wait_joined = wait_joined
+        self._wait_joined, self._joined_in = wait_joined, joined_in
         self._settings, self._hub, self._listings, self._trouble = settings, hub, listings, trouble
         self._keyspace = Keyspace.of(settings)
         self._is_suspect = asyncio.Event()
@@ -107,7 +109,7 @@ class CatchUp:
                 elif not await self.read_members(stream):
                     await asyncio.sleep(self._settings.renew_interval)  # until all nodes have said who is there
         except Exception:
-            logger.exception("a state could not be read", extra={"stream": stream})
+            logger.exception("jobs or members could not be read", extra={"stream": stream})
         finally:
             self._rereading.discard(stream)
 
@@ -124,9 +126,13 @@ class CatchUp:
     async def read_members(self, stream: Stream) -> bool:
         """Read who has joined a topic, and return whether that is certain."""
         await self._wait_joined()
+        keys = self._keyspace.of_stream(stream)
         if stream not in self._under_way:
             self._hub.states.reading_members(stream)
-        members = await self._once(stream, members_of(self._keyspace.of_stream(stream), stream[2:]))
+        members = await self._once(stream, members_of(keys, stream[2:]))
+        if members.version.epoch != self._joined_in(keys):
+            # Redis came back, empty perhaps, and this node has not noticed yet: it has not said who is here.
+            members = members._replace(is_certain=False)
         self._hub.states.take_members(stream, members)
         return members.is_certain
 
@@ -163,13 +169,9 @@ class CatchUp:
     async def _available(self, call: Call[T]) -> T:
         """Make the round trip as soon as Redis can be reached."""
         while True:
-            try:
+            with self._trouble.noted("recovery"):
                 async with self._turns:
-                    answer = await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
-                self._trouble.over("recovery")
-                return answer
-            except (Unavailable, RedisError) as error:
-                self._trouble.met("recovery", error)
+                    return await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
             await self._pause()
 
     async def _pause(self) -> None:

@@ -1,53 +1,34 @@
 """A task as an HTTP endpoint: what is sent is checked against the task's parameters, and the task is queued."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias, get_origin
+from typing import Any, Protocol, get_origin
 from uuid import uuid4
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from fastapi import HTTPException, UploadFile
+from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
-from starlette.datastructures import FormData
-from starlette.datastructures import UploadFile as Uploaded
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import compile_path
-from starlette.types import Message as Event
 
 from qrsocket.context import current, running_for
 from qrsocket.errors import InvalidJson
 from qrsocket.message import decode_json
+from qrsocket.server.annotations import typed_parameters
+from qrsocket.server.body import FORMS, BodyReader, Save
 from qrsocket.server.inbound import MOST_ERRORS_READ, short
-from qrsocket.server.parameters import typed_parameters
 from qrsocket.server.parsing import Parsing
 
 logger = logging.getLogger(__name__)
 
-Save: TypeAlias = Callable[[UploadFile], Awaitable[Any]]
 # Threads of an endpoint. A broker that hangs keeps these, and not those that all `def` endpoints share.
 MOST_QUEUED_AT_ONCE = 8
-# Seconds for the next piece of a body.
-CHUNK_TIMEOUT = 10.0
-# Of the body as a whole, as for Apache: so many seconds of waiting, and one more for so many bytes that have come.
-# Source: https://httpd.apache.org/docs/2.4/mod/mod_reqtimeout.html
-BODY_TIMEOUT = 20.0
-SLOWEST_BYTES_PER_SECOND = 500
 LISTS = (list, set, frozenset, tuple)
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-
-
-class Consumed(RuntimeError):
-    """Raised where a dependency has read the body as a stream, so that nobody else can read it."""
-
-    def __str__(self) -> str:
-        return "a dependency has consumed the body with `request.stream()`: let it use `await request.body()`"
 
 
 class Queueable(Protocol):
@@ -72,12 +53,13 @@ class Endpoint:
         Raises:
             TypeError: A parameter of the task cannot be known.
         """
-        self._task, self._save, self._max_bytes, self._timeout = task, save, max_bytes, timeout
+        self._task, self._timeout, self._takes_files = task, timeout, save is not None
         self._turns = CapacityLimiter(MOST_QUEUED_AT_ONCE)
         self._parameters = _parameters_of(task)
         self._of_path = compile_path(path)[2].keys() & self._parameters.keys()
         self._of_body = [name for name in self._parameters if name not in self._of_path]
-        self._lists = {name for name, (kind, _) in self._parameters.items() if (get_origin(kind) or kind) in LISTS}
+        lists = {name for name, (kind, _) in self._parameters.items() if (get_origin(kind) or kind) in LISTS}
+        self._body = BodyReader(self._parameters, lists, save=save, max_bytes=max_bytes)
         # Pydantic keeps some names for itself, so that fields go by number.
         self._names = {f"p{number}": name for number, name in enumerate(self._parameters)}
         fields: dict[str, Any] = {field: self._parameters[name] for field, name in self._names.items()}
@@ -95,9 +77,9 @@ class Endpoint:
             HTTPException: The body is too large, did not come, or is of a kind that we do not read.
         """
         try:
-            body = await self._read(request)
+            body = await self._body.read(request)
         except ClientDisconnect:
-            logger.warning("request broken off by its client", extra={"task": self._task.name})
+            logger.warning("request aborted by its client", extra={"task": self._task.name})
             raise HTTPException(400, "The client has gone") from None
         # What the path says, the body does not.
         of_path = {name: value for name, value in request.path_params.items() if name in self._parameters}
@@ -137,7 +119,7 @@ class Endpoint:
         return {"requestBody": self._request_body(schema)} | ({"parameters": parameters} if parameters else {})
 
     def _request_body(self, schema: dict[str, Any]) -> dict[str, Any]:
-        if self._save is not None:
+        if self._takes_files:
             fields = {**schema.get("properties", {}), "file": {"type": "string", "format": "binary"}}
             form = {"type": "object", "properties": fields, "required": ["file"]}
             return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
@@ -145,46 +127,6 @@ class Endpoint:
         if self._of_body:
             content["text/plain"] = {"schema": {"type": "string"}}
         return {"required": bool(schema["required"]), "content": content}
-
-    async def _read(self, request: Request) -> bytes | dict[str, Any]:
-        """Return a JSON document as it came, and anything else by the name of its parameter."""
-        kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-        if kind in FORMS:
-            return await self._form(request)
-        if self._save is not None:  # in JSON, a client could name what it has not uploaded
-            raise HTTPException(415, "A form with a file is expected (multipart/form-data)")
-        is_json = kind == "application/json" or kind.endswith("+json")
-        of_body = [name for name in self._parameters if name not in request.path_params]
-        if not is_json and not (kind.startswith("text/") and of_body):
-            raise HTTPException(415, f"{kind} is not taken here: send JSON, a form or text")
-        body = b"".join([chunk async for chunk in self._chunks(request)])
-        if is_json:
-            return body or b"{}"
-        try:
-            return {of_body[0]: body.decode()}
-        except UnicodeDecodeError:
-            raise HTTPException(422, "Not UTF-8 text") from None
-
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the body, also when a dependency has read it before us."""
-        size_bytes, waited, stream = 0, 0.0, request.stream()
-        clock = asyncio.get_running_loop().time
-        while True:
-            began, patience = clock(), BODY_TIMEOUT + size_bytes / SLOWEST_BYTES_PER_SECOND - waited
-            try:
-                async with asyncio.timeout(min(CHUNK_TIMEOUT, patience)):
-                    chunk = await anext(stream)
-            except StopAsyncIteration:
-                return
-            except RuntimeError as error:
-                raise Consumed from error
-            except TimeoutError:  # or a middleware has taken it, and there is none to come
-                raise HTTPException(408, "The body did not come") from None
-            waited += clock() - began
-            size_bytes += len(chunk)
-            if size_bytes > self._max_bytes:
-                raise HTTPException(413, f"More than {self._max_bytes} bytes")
-            yield chunk
 
     def _arguments(self, body: bytes | dict[str, Any], of_path: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -195,41 +137,6 @@ class Endpoint:
         except ValidationError as error:
             raise RequestValidationError(_errors_of(error)) from None
         return {self._names[field]: _plain(getattr(found, field)) for field in found.model_fields_set}
-
-    async def _form(self, request: Request) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        saved: dict[str, Any] = {}
-        async with await self._parsed_form(request) as form:
-            for name, value in form.multi_items():
-                said = await self._saved(value) if isinstance(value, Uploaded) else value
-                if isinstance(said, Mapping):
-                    saved |= said
-                elif name in self._lists:
-                    values.setdefault(name, []).append(said)
-                else:
-                    values[name] = said
-        if self._save is not None and not any(isinstance(value, Uploaded) for value in form.values()):
-            raise HTTPException(422, "No file in the form")
-        return values | saved  # what `save` says, the client does not
-
-    async def _parsed_form(self, request: Request) -> AbstractAsyncContextManager[FormData]:
-        chunks = self._chunks(request)
-        try:
-            first = await anext(chunks, None)
-        except Consumed:  # by a dependency that has asked for the form, perhaps, which the request has kept then
-            return request.form()
-
-        async def receive() -> Event:
-            nonlocal first
-            chunk, first = (first, None) if first is not None else (await anext(chunks, None), None)
-            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
-
-        return Request(request.scope, receive).form()
-
-    async def _saved(self, file: Uploaded) -> Any:
-        if self._save is None:
-            return await file.read()
-        return await self._save(UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers))
 
 
 def _parameters_of(task: Queueable) -> dict[str, tuple[Any, Any]]:

@@ -107,7 +107,7 @@ async def shake_hands(
             raise HTTPException(503, "on_connect took too long") from None
         marked = user_in(arrival.user)  # by `await authenticated(user)`
     if user is not None and marked is not None and user != marked:
-        raise HTTPException(403, "on_connect named two users")
+        raise HTTPException(403, "on_connect and authenticated() named two different users")
     return user or marked
 
 
@@ -168,7 +168,7 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
         return
     logger.warning(
         "origin refused: the page is from %s, and the request has Host: %s. If that page may connect, add its origin "
-        "to QRSOCKET_ALLOWED_ORIGINS; if a proxy has changed the host, let it pass the one that the browser sent",
+        "to QRSOCKET_ALLOWED_ORIGINS; if a proxy changes the Host, let it pass on the browser's",
         _cut(origin),
         _cut(host),
         extra={"origin": _cut(origin), "host": _cut(host)},

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from qrsocket.context import Context, running_for
-from qrsocket.presence.table import Transition
+from qrsocket.presence.answers import Transition
 from qrsocket.server.failing import from_the_application, raise_if_ending
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings

@@ -53,7 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > max_open():
-            logger.warning("too many connections: one more refused")
+            logger.warning("too many connections: connection refused")
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
             settings = get_settings()

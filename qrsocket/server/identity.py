@@ -113,7 +113,7 @@ class Identity:
             raise SocketError("Nothing can be renewed here: come back with a new cookie or token")
         user = user_in(await ask())
         if user is None:
-            raise SocketError("Nobody is authenticated by that")
+            raise SocketError("Not authenticated")
         if user.issued < connection.revoked_at:
             raise SocketError("Signed out: sign in again")
         await self.bind(user)

@@ -78,7 +78,7 @@ class Opening(WebSocketsSansIOProtocol):
     def _give_up(self) -> None:
         """Answer for the application, which has not."""
         self._answering = None
-        logger.warning("handshake not answered in time by a middleware, a dependency or the endpoint")
+        logger.warning("handshake timed out in a middleware, a dependency or the endpoint")
         self._turn_away("Not answered in time")
         self.disconnected = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})

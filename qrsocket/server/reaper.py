@@ -3,10 +3,7 @@
 import asyncio
 import random
 
-from redis.exceptions import RedisError
-
 from qrsocket import clients
-from qrsocket.errors import Unavailable
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
@@ -17,13 +14,9 @@ from qrsocket.trouble import Trouble
 async def reap_jobs(settings: Settings, trouble: Trouble) -> None:
     """Reap without end."""
     while True:
-        try:
+        with trouble.noted("jobs"):
             for keys in Keyspace.of(settings).shards:
                 call = Jobs(keys, settings).reap()
                 while await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout):
                     pass
-        except (Unavailable, RedisError) as error:
-            trouble.met("jobs", error)
-        else:
-            trouble.over("jobs")
         await asyncio.sleep(random.uniform(0.9, 1.1) * settings.renew_interval)  # noqa: S311 - spreads the load

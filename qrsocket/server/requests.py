@@ -42,7 +42,7 @@ def install(app: Any, settings: Settings | None) -> None:
     """
     stack = getattr(app, "middleware_stack", None)
     if stack is None:
-        logger.warning("not a Starlette application: `others` in HTTP requests leaves nobody out")
+        logger.warning("not a Starlette application: `others` leaves out no connection in HTTP requests")
     elif not isinstance(stack, WithContext):
         app.middleware_stack = WithContext(stack, settings)
 

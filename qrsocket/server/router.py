@@ -1,6 +1,9 @@
-"""What an application registers its handlers on: a FastAPI router with one WebSocket route."""
+"""
+What an application registers its handlers on: a FastAPI router with one WebSocket route. (Over 250 lines: half of them
+are the documentation that an editor shows.)
+"""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
@@ -9,30 +12,27 @@ from fastapi.params import Depends
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
-from qrsocket import clients
-from qrsocket.errors import InvalidToken, InvalidUserId, SocketError, Unavailable
-from qrsocket.keys import Keyspace
-from qrsocket.presence.revocation import revoked_at
+from qrsocket.errors import Unavailable
 from qrsocket.quiet import limit_floods
-from qrsocket.roundtrip import arun
 from qrsocket.server import handshake
+from qrsocket.server.body import Save
 from qrsocket.server.client_file import client_response
-from qrsocket.server.endpoint import Endpoint, Queueable, Save
+from qrsocket.server.endpoint import Endpoint, Queueable
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
+from qrsocket.server.http_user import or_try_later, user_of_request
 from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
 from qrsocket.server.jobs import NO_SUCH_JOB, JobQueries, JobShown
+from qrsocket.server.lifespan import node_of, running_node
 from qrsocket.server.parameters import Function
 from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
 from qrsocket.server.queries import hide_queries
-from qrsocket.server.runtime import Node, node_of, running_node
+from qrsocket.server.runtime import Node
 from qrsocket.server.session import serve
 from qrsocket.settings import Settings
 from qrsocket.streams import of_user
-from qrsocket.users import User
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 
 class SocketRouter(APIRouter):
@@ -84,12 +84,12 @@ class SocketRouter(APIRouter):
 
     def on_connect(self, call: F) -> F:
         """
-        Register what says who comes, before the connection is accepted.
+        Register the function that identifies the user, before the connection is accepted.
 
-        It may ask by name for `request`, `cookies`, `headers`, `query`, `client` (address), `token` (bearer) and
-        `subprotocols` (what the client offers, with `choose`), and for what FastAPI solves. It returns a user (anything
-        with an `id`, a mapping with `"id"`, or the id), or None when that is not known yet; or raises
-        `HTTPException(401)` or `(403)` to refuse.
+        It can take parameters named `request`, `cookies`, `headers`, `query`, `client` (address), `token` (bearer) and
+        `subprotocols` (those the client offers, with `choose`), and any that FastAPI resolves. It returns a user
+        (anything with an `id`, a mapping with `"id"`, or the id), or None if the user is not known yet. To refuse, it
+        raises `HTTPException(401)` or `(403)`.
         """
         self._once("on_connect", self._handlers.on_connect)
         self._handlers.on_connect = Function(call, handshake.ON_CONNECT)
@@ -167,9 +167,9 @@ class SocketRouter(APIRouter):
         """
         Register a hook for `user_id`'s first connection, anywhere.
 
-        It runs on one node, once for each time that a user comes online, and after the hook before it has ended. It
-        may ask for `event_id` as well, and for `attempt`: 2 and more if the hook was another node's to run, which was
-        killed or cut off from Redis, so that it may have run there, or in part. The event's id is the same then.
+        It runs on one node, once each time that a user comes online, after the user's previous hook has ended. It can
+        also take `event_id` and `attempt`. An `attempt` above 1 means that another node was to run the hook, but was
+        killed or cut off from Redis, so it may have run there, fully or in part. The `event_id` is the same then.
         """
         self._handlers.on_online.append(Function(call, ON_ONLINE))
         return call
@@ -196,10 +196,10 @@ class SocketRouter(APIRouter):
         """
         Make *task* an endpoint: `POST <path of the router><path>` queues it for the user who asks.
 
-        Its arguments come as a JSON object, as the fields of a form, or as text, which is the first of them; those that
-        the path names (`"/imports/{project}"`) come from there. They are validated by the task's annotations. Answered
-        with 202, `X-Job-Id` and the job. 503 if the broker does not answer; it may take the job later, whose id the
-        answer has.
+        The task's arguments come as a JSON object, as the fields of a form, or as text (the first argument). Arguments
+        that the path names (`"/imports/{project}"`) come from there. The task's annotations validate them. The answer
+        is 202, with `X-Job-Id` and the job; or 503 if the broker does not answer. The broker may take the job later,
+        so that answer has `X-Job-Id`, too.
 
         Args:
             task: A Celery task. With `@notify_user` the user can watch it.
@@ -270,53 +270,32 @@ class SocketRouter(APIRouter):
         return client_response(request)
 
     async def _jobs(self, request: Request) -> Any:
-        return await _available(self._jobs_of(request, await self._user(request)).listed())
+        return await or_try_later(self._jobs_of(request, await self._user(request)).listed())
 
     async def _job(self, request: Request, id: str) -> Any:
-        return _found(await _available(self._jobs_of(request, await self._user(request)).find(id)))
+        return _found(await or_try_later(self._jobs_of(request, await self._user(request)).find(id)))
 
     async def _cancel(self, request: Request, id: str) -> Any:
         user = await self._user(request, with_origin=True)
-        return _found(await _available(self._jobs_of(request, user).cancel(id)))
+        return _found(await or_try_later(self._jobs_of(request, user).cancel(id)))
 
     def _jobs_of(self, request: Request, user: str) -> JobQueries:
         return JobQueries(self._node(request), of_user(user))
 
     async def _user(self, request: Request, *, with_origin: bool = False) -> str:
-        settings = self._node(request).settings
-        try:
-            user = await handshake.shake_hands(request, self._handlers.on_connect, settings, with_origin=with_origin)
-        except InvalidToken as error:
-            raise HTTPException(401, error.message, {"WWW-Authenticate": "Bearer"}) from None
-        except (SocketError, InvalidUserId) as error:
-            raise HTTPException(403, str(error)) from None
-        if user is None:
-            raise HTTPException(401, "Nobody is authenticated by on_connect or a dependency of the socket router")
-        if user.issued < await _available(self._revoked_at(settings, user)):
-            raise HTTPException(401, "Signed out", {"WWW-Authenticate": "Bearer"})
-        return user.id
-
-    async def _revoked_at(self, settings: Settings, user: User) -> float:
-        stream = of_user(user.id)
-        call = revoked_at(Keyspace.of(settings).of_stream(stream), stream)
-        return await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout)
+        return await user_of_request(
+            request, self._handlers.on_connect, self._node(request).settings, with_origin=with_origin
+        )
 
     def _node(self, connection: HTTPConnection) -> Node:
         node = running_node(connection.app)
         if node is None:
             raise RuntimeError(
-                f"the socket router {self._path!r} is not running, since the application's lifespan has not begun: "
-                "include it in the application that the server runs (not in a mounted one), and in tests enter "
+                f"the socket router {self._path!r} is not running, because the application's lifespan has not started: "
+                "include it in the application that the server runs (not in a mounted one), and in tests use "
                 "`with TestClient(app)`"
             )
         return node
-
-
-async def _available(asking: Awaitable[T]) -> T:
-    try:
-        return await asking
-    except Unavailable:
-        raise HTTPException(503, "Try again later", {"Retry-After": "2"}) from None
 
 
 def _found(job: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,11 +4,9 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from redis.exceptions import RedisError
 
@@ -18,15 +16,14 @@ from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.publish import answer_probe
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
+from qrsocket.presence.answers import Transition
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
-from qrsocket.presence.table import Transition, live_nodes
-from qrsocket.roundtrip import arun, info
-from qrsocket.server import requests
+from qrsocket.presence.table import live_nodes
+from qrsocket.roundtrip import arun
 from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.draining import drain
 from qrsocket.server.finding import what_is_lost
-from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
 from qrsocket.server.limits import max_connections
@@ -35,7 +32,6 @@ from qrsocket.server.outbox import Outbox
 from qrsocket.server.parsing import Parsing
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
-from qrsocket.server.signals import clients_first
 from qrsocket.server.slots import Slots, most_strangers
 from qrsocket.server.subscription import Subscription
 from qrsocket.settings import Settings, get_settings
@@ -48,7 +44,6 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
 # Thousands may join a topic at one time: what each of its members is told of that waits this long after the last word.
 MEMBERS_INTERVAL = 0.25
-DIED = "node died: restart this process"
 
 
 class Node:
@@ -99,7 +94,9 @@ class Node:
             most_per_address=settings.max_connections_per_address,
         )
         self.parsing, self.listings = Parsing(), Listings(settings)
-        self._catch_up = CatchUp(settings, self.hub, self.listings, self.keeper.wait_joined, self.trouble)
+        self._catch_up = CatchUp(
+            settings, self.hub, self.listings, self.keeper.wait_joined, self.keeper.joined_in, self.trouble
+        )
         self._living: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._keyspace = Keyspace.of(settings)
@@ -156,7 +153,7 @@ class Node:
             try:
                 await self.keeper.leave()
             except Unavailable:
-                logger.warning("lease not given up: the others wait for its end", extra={"node": self.keeper.node})
+                logger.warning("lease not released: other nodes wait until it ends", extra={"node": self.keeper.node})
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -175,7 +172,7 @@ class Node:
             relaying = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()
             await self.keeper.live(name)
-            logger.warning("node fenced: it comes back under a new name", extra={"node": name})
+            logger.warning("node fenced: joining again under a new name", extra={"node": name})
             relaying.cancel()
 
     async def read_members(self, topic: str) -> None:
@@ -231,7 +228,7 @@ class Node:
             return self._background.create_task(coroutine, name=name)
         except RuntimeError:  # a connection that ends after the node has
             coroutine.close()
-            logger.warning("not begun, since the node has ended: %s", name)
+            logger.warning("task not started, the node has ended: %s", name)
             return None
 
     async def _answer(self, probe_id: str) -> None:
@@ -240,82 +237,3 @@ class Node:
             await arun(clients.awaiting(self.settings), call, timeout=self.settings.redis_timeout)
         except (Unavailable, RedisError):
             logger.warning("probe not answered", extra={"node": self.keeper.node})
-
-
-_of_app: WeakKeyDictionary[Any, Node] = WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def node_of(app: Any, handlers: Handlers, given: Settings | None) -> AsyncIterator[None]:
-    """
-    Run the node of *app* until the block ends. All its routers share one: the first to come starts it.
-
-    Args:
-        given: The settings of this router; None: it was given none.
-
-    Raises:
-        RuntimeError: Its routers were given different settings.
-    """
-    if app in _of_app:
-        if _of_app[app].given != given:
-            raise RuntimeError(
-                "the socket routers of an application share one node: give the same settings to all of them, or to none"
-            )
-        _of_app[app].hooks.add(handlers.on_online, handlers.on_offline)
-        yield
-        return
-    node = _of_app[app] = Node(given, app)
-    if node.lost:
-        logger.warning(node.lost)
-    requests.install(app, given)
-    node.hooks.add(handlers.on_online, handlers.on_offline)
-    running = asyncio.create_task(_run(node), name="qrsocket node")
-    try:
-        await _wait_for_start(node)
-        with clients_first(node.let_clients_go, node.settings.drain_seconds):
-            yield
-    finally:
-        del _of_app[app]
-        await _stop(node, running)
-
-
-def running_node(app: Any) -> Node | None:
-    return _of_app.get(app)
-
-
-async def _run(node: Node) -> None:
-    # uvicorn would keep serving; the sockets are closed, and `/ready` tells it from now on.
-    try:
-        await node.run()
-    except Exception:
-        logger.exception(DIED, extra={"node": node.keeper.node})
-    else:
-        if not node.keeper.is_stopping:  # a part of it was cancelled, which a task group takes for an end
-            logger.error(DIED, extra={"node": node.keeper.node})
-
-
-async def _wait_for_start(node: Node) -> None:
-    """Wait until the node has joined, so that the first client is served; without Redis, start all the same."""
-    try:
-        async with asyncio.timeout(node.settings.redis_timeout):
-            await node.keeper.wait_joined()
-        logger.info("node joined", extra={"node": node.keeper.node})
-        await _warn_of_eviction(node.settings)
-    except TimeoutError:
-        logger.error("node not joined yet: clients are refused until it is")
-
-
-async def _warn_of_eviction(settings: Settings) -> None:
-    with suppress(Unavailable, RedisError):  # who may not ask need not know
-        memory = await arun(clients.awaiting(settings), info("memory"), timeout=settings.redis_timeout)
-        policy = memory.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            logger.warning("Redis may evict presence and routes: set maxmemory-policy noeviction, not %s", policy)
-
-
-async def _stop(node: Node, running: asyncio.Task[None]) -> None:
-    await node.stop()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    if not _of_app:  # otherwise another node of this process, in the middle of a command, would lose its connection
-        await clients.aclose()

@@ -49,7 +49,7 @@ async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
         return
     is_full, slot = node.is_full, node.slots.enter(websocket.client.host if websocket.client else "")
     if slot is None:
-        logger.warning("too many connections of one address: handshake refused")
+        logger.warning("too many connections from one address: handshake refused")
         await refuse(websocket, HTTPException(429, "Too many connections", {"Retry-After": "30"}))
         return
     node.sessions += 1
@@ -103,7 +103,7 @@ class Session:
         self._wire = wire_for(offered, offered.chosen)
         self._subprotocol = offered.chosen or self._wire.subprotocol
         if offered and self._subprotocol is None:
-            logger.warning("no subprotocol chosen: a browser closes then. on_connect may ask for `subprotocols`")
+            logger.warning("no subprotocol chosen: browsers close the connection. on_connect can take `subprotocols`")
         self._connection = connection = Connection(uuid4().hex, websocket, self._wire, None, node.settings, node.outbox)
         connection.on_order, connection.on_close = self._obey, self._end_reading
         self._reading, self._is_reading = asyncio.timeout(None), False

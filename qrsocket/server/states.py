@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Kind, Message
 from qrsocket.position import Position
-from qrsocket.presence.table import Members as Read
+from qrsocket.presence.answers import Members as Read
 from qrsocket.server.offering import offer, offer_control, offer_jobs
 from qrsocket.server.state import Members, State
 from qrsocket.server.subscription import Feed

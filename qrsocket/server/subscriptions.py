@@ -1,4 +1,7 @@
-"""What a connection is subscribed to: in Redis, where it counts, and in the hub, where messages come to it."""
+"""
+What a connection is subscribed to: in Redis, where it counts, and in the hub, where messages come to it. (Over 250
+lines: each step waits, and has to look again at what may have changed meanwhile.)
+"""
 
 import asyncio
 import logging
@@ -8,12 +11,13 @@ from typing import Any
 
 from qrsocket.errors import CloseCode, SocketError, Unavailable
 from qrsocket.patient_timeout import PatientTimeout
-from qrsocket.position import Missed, Position
+from qrsocket.position import Position
 from qrsocket.presence.registry import Registration
 from qrsocket.server.connection import Connection
 from qrsocket.server.failing import TRY_AGAIN
 from qrsocket.server.jobs import JobQueries
 from qrsocket.server.joining import Joining
+from qrsocket.server.recovered import page_of, shown, shown_again
 from qrsocket.server.runtime import Node
 from qrsocket.server.wire import PLAIN, Json
 from qrsocket.streams import EVERYONE, Stream, of_topic, topic_of, user_of
@@ -120,7 +124,8 @@ class Subscriptions:
             return 0
         async with self._turn:
             if (stream := of_topic(topic)) in connection.subscriptions:
-                return self._tell_joined(topic, self._place(stream, since), request)
+                position = self._node.hub.position_of(connection.subscriptions[stream])
+                return self._tell_joined(topic, shown_again(position, since), request)
             if sum(topic_of(one) is not None for one in connection.subscriptions) > MAX_TOPICS:
                 raise SocketError(TOO_MANY)
             if is_asked:
@@ -136,8 +141,8 @@ class Subscriptions:
                 raise
             if stream not in connection.subscriptions or connection.closing is not None:
                 return 0
-            page = self._page(answered, stream)
-            size_bytes = self._tell_joined(topic, _shown(page, since), request)
+            page = page_of(connection, answered, stream)
+            size_bytes = self._tell_joined(topic, shown(page, since), request)
             self._node.hub.begin(connection.subscriptions[stream], page)
             return size_bytes
 
@@ -225,25 +230,18 @@ class Subscriptions:
         about: dict[str, Any] = {
             "connection": connection.id,
             "user": user_of(mine),
-            **_shown(self._page(answered, mine), answered.since.get(mine)),
+            **shown(page_of(connection, answered, mine), answered.since.get(mine)),
             "jobs": jobs,
             "topics": {topic: {"error": text} for topic, text in refused.items()},
         }
         for topic in topics:
-            shown = _shown(self._page(answered, of_topic(topic)), answered.since.get(of_topic(topic)))
-            about["topics"][topic] = shown | self._members(topic)
+            stream = of_topic(topic)
+            start = shown(page_of(connection, answered, stream), answered.since.get(stream))
+            about["topics"][topic] = start | self._members(topic)
         connection.tell_registered("ready", **about)
         for stream in answered.streams:
             if subscription := connection.subscriptions.get(stream):
-                hub.begin(subscription, self._page(answered, stream))
-
-    def _page(self, answered: Registration, stream: Stream) -> Missed:
-        """Return what was missed; for who does not come back, nothing, but what came since Redis knew of it."""
-        if stream in answered.missed:
-            return answered.missed[stream]
-        top, subscription = answered.attached[stream].top, self._connection.subscriptions.get(stream)
-        starts = subscription.starts if subscription is not None else None
-        return Missed(top, starts if starts is not None and starts.epoch == top.epoch else top, True)
+                hub.begin(subscription, page_of(connection, answered, stream))
 
     async def _jobs(self) -> list[dict[str, Any]]:
         if self._connection.user is None or self._connection.wire is PLAIN:
@@ -267,18 +265,6 @@ class Subscriptions:
         members = self._node.hub.states.members(topic)
         return {} if members is None else {"members": Json(members.listed(self._connection.user))}
 
-    def _place(self, stream: Stream, since: Position | None) -> dict[str, Any]:
-        """Return where it is, which has joined before: what came after *since*, if that is elsewhere, is not read."""
-        position = self._node.hub.position_of(self._connection.subscriptions[stream])
-        return {} if position is None else {**position._asdict(), "recovered": since in (None, position)}
-
     def _tell_joined(self, topic: str, position: dict[str, Any], request: str | None) -> int:
         asked = {} if request is None else {"request": request}
         return self._connection.tell_registered("joined", topic=topic, **position, **self._members(topic), **asked)
-
-
-def _shown(page: Missed, since: Position | None) -> dict[str, Any]:
-    """Return from where the client goes on, and whether it gets all that it has missed."""
-    is_recovered = since is not None and page.is_whole
-    start = since if since is not None and is_recovered else page.start
-    return {**start._asdict(), "recovered": is_recovered}

@@ -49,7 +49,7 @@ async def welcome(websocket: WebSocket, handlers: Handlers, node: Node, slot: Sl
     except TokenExpired:
         return Welcome(None, offered, arrival.topics, (CloseCode.TOKEN_EXPIRED, "the token has expired"), slot)
     if user is None and handlers.authenticate is not None and not slot.be_stranger():
-        logger.warning("too many connections that have not said whose they are: handshake refused")
+        logger.warning("too many connections wait to be authenticated: handshake refused")
         raise HTTPException(503, "Too many connections wait to be authenticated", {"Retry-After": "5"})
     closing = (CloseCode.RESTART, "the node stops") if node.is_draining else None
     return Welcome(user, offered, arrival.topics, closing, slot)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from qrsocket.errors import InvalidJson, SocketError
-from qrsocket.headers import read_header, write_header
+from qrsocket.headers import read_header, split_frame, write_header
 from qrsocket.message import BINARY, JSON, MAX_JSON_DEPTH, Kind, Message, decode_json
 from qrsocket.server.framing import BINARY as OPCODE_BINARY
 from qrsocket.server.framing import TEXT as OPCODE_TEXT
@@ -129,7 +129,9 @@ class Version1:
         return _frame(Kind.TEXT, b"!error\n" + to_json(said))
 
     def read(self, frame: str | bytes) -> Inbound:
-        header, payload = _split(frame)
+        header, payload = split_frame(frame) or ("", "")
+        if len(header) > MAX_HEADER:
+            raise SocketError(NO_HEADER)
         try:
             first, fields = read_header(header)
         except ValueError:
@@ -181,18 +183,6 @@ def _control(header: str, payload: str | bytes) -> Inbound:
     request = fields.get("request")
     is_fit = isinstance(request, str) and len(request) <= MAX_REQUEST_ID
     return Inbound(payload, request if is_fit else None, control=header[1:], fields=fields)
-
-
-def _split(frame: str | bytes) -> tuple[str, str | bytes]:
-    if isinstance(frame, str):
-        head, separator, text = frame.partition("\n")
-        payload: str | bytes = text
-    else:
-        line, mark, payload = frame.partition(b"\n")
-        head, separator = line.decode(errors="replace"), mark.decode()
-    if not separator or len(head) > MAX_HEADER:
-        raise SocketError(NO_HEADER)
-    return head, payload
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from qrsocket.headers import read_header
+from qrsocket.headers import read_header, split_frame
 from qrsocket.position import Position
 from qrsocket.testing.expectation import Received
 from qrsocket.testing.jobs import Job, Jobs
@@ -121,7 +121,10 @@ class Conversation:
             ValueError: It is no frame of `qrsocket.v1`.
         """
         self.transcript.received(frame)
-        header, payload = _split(frame)
+        header_and_payload = split_frame(frame)
+        if header_and_payload is None:
+            raise ValueError("a frame without a header")
+        header, payload = header_and_payload
         first, fields = read_header(header)
         if first.startswith("!"):
             self._take_control(first[1:], _object(payload))
@@ -215,18 +218,6 @@ class Conversation:
             self.mine.messages.append(Received.read(to_json({"error": text}).decode()))
         else:
             self.answers[request] = text
-
-
-def _split(frame: str | bytes) -> tuple[str, str | bytes]:
-    if isinstance(frame, str):
-        header, separator, text = frame.partition("\n")
-        if separator:
-            return header, text
-    else:
-        line, mark, payload = frame.partition(b"\n")
-        if mark:
-            return line.decode(), payload
-    raise ValueError("a frame without a header")
 
 
 def _object(payload: str | bytes) -> dict[str, Any]:

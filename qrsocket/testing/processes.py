@@ -5,7 +5,6 @@ Their log lines are in `log`, and with a failed test under "Captured log". They 
 this process can import.
 """
 
-import ctypes
 import logging
 import os
 import re
@@ -14,13 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 from urllib.request import urlopen
 from uuid import uuid4
+
+from qrsocket.parent_death import killed_with_parent
 
 Env: TypeAlias = Mapping[str, str]
 
@@ -54,7 +55,7 @@ class Running:
             text=True,
             errors="replace",
             process_group=0,
-            preexec_fn=_on_leash(),
+            preexec_fn=killed_with_parent(),
         )
         self._reader = threading.Thread(target=self._read, name=f"log of {name}")
         self._reader.start()
@@ -210,16 +211,3 @@ def _environment(env: Env) -> dict[str, str]:
     # pytest puts folders of tests on its own path only.
     path = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), *sys.path)))
     return {**os.environ, "PYTHONUNBUFFERED": "1", **env, "PYTHONPATH": path}
-
-
-def _on_leash() -> Callable[[], None] | None:
-    """
-    Return what ties a child to our life: killed ourselves, by a time limit say, we could not end it any more.
-
-    Linux looks at the thread that has started it: one that ends before we do would take the child with it.
-    """
-    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
-        return None
-    pr_set_pdeathsig = 1  # prctl(2)
-    libc = ctypes.CDLL(None)  # loaded here: a child of a process with threads should do as little as it can
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGKILL)

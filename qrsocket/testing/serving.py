@@ -9,7 +9,7 @@ import uvicorn
 
 from qrsocket.context import NOBODY, running_for
 from qrsocket.server.finding import options_for_uvicorn
-from qrsocket.server.runtime import running_node
+from qrsocket.server.lifespan import running_node
 from qrsocket.settings import Settings, get_settings
 from qrsocket.testing.middleware import Application, UserMiddleware
 

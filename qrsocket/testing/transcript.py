@@ -3,6 +3,8 @@
 import time
 from collections import deque
 
+from qrsocket.headers import split_frame
+
 LONGEST = 200
 MOST_LINES = 1000
 
@@ -40,8 +42,5 @@ def in_short(payload: str | bytes) -> str:
 
 def _in_short(frame: str | bytes) -> str:
     """A frame of `qrsocket.v1`, its header before its body; without one that says nothing."""
-    if isinstance(frame, bytes):
-        line, _, data = frame.partition(b"\n")
-        return f"{line.decode(errors='replace')} {in_short(data)}".removeprefix("- ")
-    header, _, text = frame.partition("\n")
-    return f"{header} {in_short(text)}".removeprefix("- ")
+    header, body = split_frame(frame) or ("", frame)
+    return f"{header} {in_short(body)}".removeprefix("- ")

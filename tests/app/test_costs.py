@@ -15,7 +15,7 @@ from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server import SocketRouter
-from qrsocket.server.runtime import running_node
+from qrsocket.server.lifespan import running_node
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from qrsocket.celery import install, notify_user
 from qrsocket.embedded_redis import EmbeddedRedis
-from qrsocket.server import SocketRouter, endpoint
+from qrsocket.server import SocketRouter, body
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.app.turns import LONGEST_TURN, measured_turns
@@ -132,7 +132,7 @@ async def test_a_body_that_is_gone_is_told(serve: Serve, queue: Queue, monkeypat
     """
     Where a middleware has taken the body, and lets nobody else read it, the answer is an error and not silence.
     """
-    monkeypatch.setattr(endpoint, "CHUNK_TIMEOUT", 100 * MS)
+    monkeypatch.setattr(body, "CHUNK_TIMEOUT", 100 * MS)
     router = router_of_named_users()
     router.add_job("/count", queue.task(count))
     app = FastAPI()
@@ -155,7 +155,7 @@ async def test_a_body_that_stops_half_way_is_told(serve: Serve, queue: Queue, mo
     """
     A body whose rest does not come is answered with 408.
     """
-    monkeypatch.setattr(endpoint, "CHUNK_TIMEOUT", 100 * MS)
+    monkeypatch.setattr(body, "CHUNK_TIMEOUT", 100 * MS)
     router = router_of_named_users()
     router.add_job("/count", queue.task(count))
     host, _, port = (await serve(router)).partition(":")
@@ -171,8 +171,8 @@ async def test_a_body_that_trickles_is_ended(serve: Serve, queue: Queue, monkeyp
     """
     A body that comes byte by byte, each in time, is answered with 408 all the same.
     """
-    monkeypatch.setattr(endpoint, "BODY_TIMEOUT", 100 * MS)
-    monkeypatch.setattr(endpoint, "SLOWEST_BYTES_PER_SECOND", 1_000_000)
+    monkeypatch.setattr(body, "BODY_TIMEOUT", 100 * MS)
+    monkeypatch.setattr(body, "SLOWEST_BYTES_PER_SECOND", 1_000_000)
     router = router_of_named_users()
     router.add_job("/count", queue.task(count))
     host, _, port = (await serve(router)).partition(":")

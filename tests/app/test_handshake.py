@@ -281,7 +281,7 @@ def test_without_a_lifespan(redis_server: Any) -> None:
     app = FastAPI()
     app.include_router(router_of_named_users())
 
-    with pytest.raises(RuntimeError, match="lifespan has not begun"):
+    with pytest.raises(RuntimeError, match="lifespan has not started"):
         TestClient(app).get("/socket/ready")
 
 

@@ -22,8 +22,9 @@ from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.server import SocketRouter
 from qrsocket.server.framing import TEXT, framed
 from qrsocket.server.http_protocol import HttpProtocol
+from qrsocket.server.lifespan import running_node
 from qrsocket.server.protocol import WebSocketProtocol
-from qrsocket.server.runtime import Node, running_node
+from qrsocket.server.runtime import Node
 from tests.app.certificate import make_certificate
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure, until

@@ -10,7 +10,7 @@ from redis import Redis
 from qrsocket import socket
 from qrsocket.embedded_redis import embedded_redis
 from qrsocket.keys import Keyspace
-from qrsocket.server.runtime import running_node
+from qrsocket.server.lifespan import running_node
 from qrsocket.settings import get_settings
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
@@ -215,7 +215,7 @@ async def test_a_lost_frame(address: str, speak: Any, redis: Redis) -> None:
     offset = redis.incr(keys.position("u:alice"))
     redis.xadd(keys.history("u:alice"), {"k": "t", "p": "lost"}, id=f"{offset}-0")
 
-    redis.hincrby(keys.frames, node.decode(), 1)
+    redis.hincrby(keys.envelopes, node.decode(), 1)
 
     assert "lost" == await alice.receive()
 
@@ -466,7 +466,7 @@ async def test_an_odd_frame_costs_one_look(serve: Serve, speak: Any, redis: Redi
     await alice.hello()
     keys, (connection,) = Keyspace.of(get_settings()).shards[0], node.hub.connections
     subscription = connection.subscriptions["u:alice"]
-    number = int(redis.hget(keys.frames, node.keeper.node) or 0) + 1
+    number = int(redis.hget(keys.envelopes, node.keeper.node) or 0) + 1
     ahead, epoch = alice.position.offset + 10**6, alice.position.epoch
 
     redis.publish(keys.channel(node.keeper.node), frame.format(number=number, epoch=epoch, ahead=ahead))

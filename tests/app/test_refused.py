@@ -110,7 +110,7 @@ async def test_a_refusal_is_said_once(
     if refusal.mend:
         client.execute_command(*refusal.mend.split())
         await until_ready(address)
-        await until(lambda: lines(caplog, "") == ["Redis serves this process again"])
+        await until(lambda: lines(caplog, "") == ["Redis available again"])
         assert [line] == lines(caplog, refusal.cause)
     assert SECRET not in caplog.text + ready.text
 
@@ -122,7 +122,7 @@ def attempts(client: Redis) -> int:
 
 def lines(caplog: pytest.LogCaptureFixture, cause: str) -> list[str]:
     """Return what is logged of *cause*, or of its end. A slow machine may have others: no answer in time."""
-    begin = f"no word from Redis, sockets stay open: {cause} → " if cause else "Redis serves"
+    begin = f"Redis unavailable, sockets stay open: {cause} → " if cause else "Redis available"
     return [message for message in caplog.messages if message.startswith(begin)]
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from qrsocket import Settings, Socket, Unavailable, User, authenticated, clients, socket
 from qrsocket.celery import install, job, notify_user
-from qrsocket.celery.reporting import say
+from qrsocket.celery.reporting import report
 from qrsocket.celery.run import Run
 from qrsocket.celery.watched import settings_by_name, settings_of
 from qrsocket.celery.watcher import begin, watcher_of
@@ -148,9 +148,9 @@ async def test_a_redis_that_is_away_holds_up_its_own_jobs(redis_server: Embedded
     key = JobKey.of(of_user("alice"), "j1")
     about = {"id": "j1", "task": "t", "turn": 0, "attempt": 1}
     with pytest.raises(Unavailable):
-        say(nowhere, "queued", key, about)
+        report(nowhere, "queued", key, about)
 
-    await asyncio.to_thread(watcher_of(nowhere).outbox.say, "queued", key, about)
+    await asyncio.to_thread(watcher_of(nowhere).reports.report, "queued", key, about)
     run = Run(other, key, about, watcher_of(other).wake)
     await asyncio.to_thread(begin, run)
     watcher_of(other).watch(run)
@@ -165,8 +165,8 @@ async def test_a_redis_that_is_away_holds_up_its_own_jobs(redis_server: Embedded
         while await progress() != 1:
             await asyncio.sleep(5 * MS)
     watcher_of(other).unwatch(run)
-    assert 1 == len(watcher_of(nowhere).outbox)
-    watcher_of(nowhere).outbox._words.clear()  # or its thread would go on trying beside other tests
+    assert 1 == len(watcher_of(nowhere).reports)
+    watcher_of(nowhere).reports._waiting.clear()  # or its thread would go on trying beside other tests
 
 
 def test_settings_of_a_celery_application_stay(other: Settings) -> None:

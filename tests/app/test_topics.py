@@ -11,9 +11,10 @@ from redis import Redis
 from qrsocket import CloseCode, InvalidTopic, NoConnection, SocketError, User, authenticated, socket
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.keys import Keyspace
-from qrsocket.presence.table import Members
+from qrsocket.presence.answers import Members
 from qrsocket.server import SocketRouter
 from qrsocket.server.catch_up import CatchUp
+from qrsocket.server.lifespan import running_node
 from qrsocket.settings import get_settings
 from qrsocket.testing import Client, RequestFailed, client
 from tests.app.conftest import Serve
@@ -505,12 +506,17 @@ async def test_a_join_that_runs_out_of_time(serve: Serve, open_client: Open, red
     async def on_message(data: int) -> None:
         await socket.join("room:7")
 
-    plain = await open_client(await serve(router))
+    app = FastAPI()
+    plain = await open_client(await serve(router, app=app))
     redis.client_pause(round(400_000 * MS))
     await plain.send(1)
 
     assert {"error": f"Timeout: no answer within {100 * MS:g} s"} == await plain.receive()
-    await until(lambda: not redis.exists("qrsocket:app:{q0}:route:t:room:7"))
+    node = running_node(app)
+    assert node is not None
+    registry = node.keeper._registry
+    await until(lambda: not registry.doubtful and not registry._telling.locked())  # Redis has heard both
+    assert not redis.exists("qrsocket:app:{q0}:route:t:room:7")
     assert 0 == (await socket.topic("room:7").send(1)).connections
 
 

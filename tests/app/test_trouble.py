@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qrsocket import SocketError, Unavailable, User, authenticated, socket
 from qrsocket.server import SocketRouter
-from qrsocket.server.runtime import running_node
+from qrsocket.server.lifespan import running_node
 from tests.app.conftest import Serve, serving
 from tests.app.routers import router_of_named_users
 from tests.app.speaking import VERSION_1

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from qrsocket import socket
 from qrsocket.embedded_redis import EmbeddedRedis
-from qrsocket.server.runtime import running_node
+from qrsocket.server.lifespan import running_node
 from qrsocket.testing.serving import Server, served
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
-from qrsocket.presence.table import Members as Read
+from qrsocket.presence.answers import Members as Read
 from qrsocket.server.wire import PLAIN, VERSION1
 from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from qrsocket.presence.answers import UNKNOWN, Known, Transition
 from qrsocket.presence.mailbox import REMEMBERED, Mailbox
-from qrsocket.presence.table import UNKNOWN, Known, Transition
 
 ALICE, BOB, CAROL = "u:alice", "u:bob", "u:carol"
 GRACE, LEASE = 5.0, 15.0

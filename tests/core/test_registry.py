@@ -13,9 +13,9 @@ from qrsocket.keys import Keys, Keyspace
 from qrsocket.message import Kind, Message
 from qrsocket.position import Entry, Missed, Position
 from qrsocket.presence import registry as module
+from qrsocket.presence.answers import Answer, Attached, Count, Known, Transition
 from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.registry import STREAMS_PER_CALL, Fenced, Registration, Registry
-from qrsocket.presence.table import Answer, Attached, Count, Known, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream

@@ -167,7 +167,7 @@ def test_client_gone(example: Example, ada: httpx2.Client) -> None:
         assert b" 100 " in connection.recv(100)
         connection.sendall(HEAD + bytes(2 * MIB))
 
-    node.wait_for("request broken off by its client", since=since)
+    node.wait_for("request aborted by its client", since=since)
     assert not [line for line in node.log[since:] if "Traceback" in line]
     assert before == example.uploads
 

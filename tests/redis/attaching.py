@@ -6,7 +6,7 @@ from enum import Enum, auto
 from qrsocket.keys import Keys
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
-from qrsocket.presence.table import UNKNOWN, Count, Known, Transition
+from qrsocket.presence.answers import UNKNOWN, Count, Known, Transition
 from qrsocket.roundtrip import Call
 from qrsocket.streams import Stream
 

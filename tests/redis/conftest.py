@@ -18,8 +18,8 @@ from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
-from qrsocket.presence import table
-from qrsocket.presence.table import Answer, Count, Known, Transition
+from qrsocket.presence import answers, table
+from qrsocket.presence.answers import Answer, Count, Known, Transition
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from qrsocket.streams import Stream, of_user
@@ -74,7 +74,7 @@ class Node:
         count: int = 1,
         *,
         grace: float = GRACE,
-        known: Known = table.UNKNOWN,
+        known: Known = answers.UNKNOWN,
         since: Position | None = None,
         tell: bool = True,
     ) -> Attached:
@@ -109,7 +109,7 @@ class Node:
         assert transition is not None, "there is no transition to tell"
         return self._run(table.acknowledge(self.keys, self.name, transition, grace=GRACE))
 
-    def renew(self) -> table.Renewed | None:
+    def renew(self) -> answers.Renewed | None:
         return self._run(table.renew(self.keys, self.name, lease=LEASE, grace=GRACE))
 
     def reap(self, *, grace: float = 0) -> list[Transition]:

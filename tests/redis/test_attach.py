@@ -11,8 +11,9 @@ from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message, Options
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
+from qrsocket.presence.answers import UNKNOWN, Count, Known, Transition
 from qrsocket.presence.revocation import revoke, revoked_at
-from qrsocket.presence.table import UNKNOWN, Count, Known, Transition, attach, count_of
+from qrsocket.presence.table import attach, count_of
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
 from tests.conftest import RoundTrip

@@ -270,7 +270,7 @@ def test_doctor_finds_a_dead_node(node: Node, second_node: Node, redis: redis_py
         result = qrsocket("doctor")
 
     assert 1 == result.exit_code
-    assert "✗ web node n1: nobody listens on its channel" in result.stdout
+    assert "✗ web node n1: it does not listen on its channel" in result.stdout
     assert "✓ web node n2: it answers" in result.stdout
 
 
@@ -323,7 +323,7 @@ def test_doctor_tries_every_shard(configure: Configure, new_node: NewNode, redis
     with answering(node, redis):
         result = qrsocket("doctor")
 
-    assert "✗ web node n1: nobody listens on its channel" in result.stdout
+    assert "✗ web node n1: it does not listen on its channel" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
 from qrsocket.position import Position
-from qrsocket.presence.table import Known, Renewed, Transition, join, leave, live_nodes, reap, reclaim, renew
+from qrsocket.presence.answers import Known, Renewed, Transition
+from qrsocket.presence.table import join, leave, live_nodes, reap, reclaim, renew
 from qrsocket.roundtrip import Call
 from tests.conftest import RoundTrip, until
 from tests.redis.attaching import attach

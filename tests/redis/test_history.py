@@ -13,7 +13,8 @@ from qrsocket.keys import Keys
 from qrsocket.message import Close, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.presence import table
-from qrsocket.presence.table import Count, acknowledge, reap, renew
+from qrsocket.presence.answers import Count
+from qrsocket.presence.table import acknowledge, reap, renew
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
 from tests.conftest import MS, RoundTrip, until

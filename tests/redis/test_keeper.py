@@ -11,8 +11,9 @@ from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.errors import Unavailable
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.presence import table
+from qrsocket.presence.answers import Transition
 from qrsocket.presence.keeper import Keeper
-from qrsocket.presence.table import Transition, claims
+from qrsocket.presence.table import claims
 from qrsocket.roundtrip import Call, run
 from qrsocket.settings import get_settings
 from qrsocket.streams import Stream

@@ -9,17 +9,8 @@ import redis as redis_py
 from redis.exceptions import ResponseError
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import (
-    Known,
-    Transition,
-    acknowledge,
-    claims,
-    join,
-    leave,
-    reap,
-    reclaim,
-    renew,
-)
+from qrsocket.presence.answers import Known, Transition
+from qrsocket.presence.table import acknowledge, claims, join, leave, reap, reclaim, renew
 from tests.conftest import RoundTrip
 from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, MortalRedis, Node, pass_time

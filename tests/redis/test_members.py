@@ -10,7 +10,8 @@ from qrsocket.fanout.history import tops
 from qrsocket.fanout.publish import Envelope
 from qrsocket.keys import Keys
 from qrsocket.message import Kind
-from qrsocket.presence.table import Count, Members, attach, leave, members_of, reap
+from qrsocket.presence.answers import Count, Members
+from qrsocket.presence.table import attach, leave, members_of, reap
 from qrsocket.roundtrip import run
 from tests.clients import PATIENCE
 from tests.conftest import RoundTrip

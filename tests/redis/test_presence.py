@@ -5,17 +5,8 @@ import redis as redis_py
 from qrsocket.fanout.publish import publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
-from qrsocket.presence.table import (
-    Renewed,
-    Transition,
-    everyone,
-    join,
-    leave,
-    live_nodes,
-    online_of,
-    reap,
-    renew,
-)
+from qrsocket.presence.answers import Renewed, Transition
+from qrsocket.presence.table import everyone, join, leave, live_nodes, online_of, reap, renew
 from tests.clients import PATIENCE
 from tests.conftest import MS, RoundTrip, until
 from tests.redis.attaching import Attach, Attached, attach

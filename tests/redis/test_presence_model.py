@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from qrsocket.keys import Keys
 from qrsocket.presence import table
-from qrsocket.presence.table import Count, Transition
+from qrsocket.presence.answers import Count, Transition
 from qrsocket.roundtrip import Call, run
 from qrsocket.streams import of_user
 from tests.clients import PATIENCE

@@ -7,18 +7,8 @@ import pytest
 import redis as redis_py
 
 from qrsocket.keys import Keys
-from qrsocket.presence.table import (
-    REAP_BATCH,
-    Reaped,
-    Transition,
-    acknowledge,
-    claims,
-    everyone,
-    join,
-    leave,
-    reap,
-    renew,
-)
+from qrsocket.presence.answers import Reaped, Transition
+from qrsocket.presence.table import REAP_BATCH, acknowledge, claims, everyone, join, leave, reap, renew
 from tests.conftest import RoundTrip, until
 from tests.redis.attaching import attach
 from tests.redis.conftest import GRACE, LEASE, NewNode, Node, now_ms

@@ -12,16 +12,7 @@ from qrsocket.errors import Unavailable
 from qrsocket.fanout.publish import answer_probe, publish
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
-from qrsocket.presence.table import (
-    acknowledge,
-    everyone,
-    join,
-    leave,
-    live_nodes,
-    online_of,
-    reap,
-    renew,
-)
+from qrsocket.presence.table import acknowledge, everyone, join, leave, live_nodes, online_of, reap, renew
 from qrsocket.roundtrip import Call, Script, script_call
 from tests.conftest import MS, RoundTrip, until
 from tests.redis.attaching import Attach, attach

@@ -117,5 +117,5 @@ def test_a_broker_that_is_closed_otherwise(monkeypatch: pytest.MonkeyPatch, capl
         found = runpy.run_path(str(LIBRARY / "celery/consumer.py"))
 
     assert found["Consumer"] is CelerysConsumer
-    assert "this worker may end when its broker is lost" in caplog.text
+    assert "this worker may crash if it loses its broker" in caplog.text
     assert "Connection has no _do_close_self" in caplog.text
