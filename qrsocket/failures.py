@@ -9,6 +9,7 @@ from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
     ConnectionError,
+    InvalidResponse,
     MasterDownError,
     MaxConnectionsError,
     MovedError,
@@ -31,7 +32,8 @@ OUT_OF_SERVICE: dict[type[Exception], str] = {
 }
 # UNBLOCKED is said to those who wait in a server when it becomes a replica.
 REFUSALS = (*OUT_OF_SERVICE.values(), "BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
-UNREACHABLE = (ConnectionError, TimeoutError, builtins.TimeoutError)
+# What answers with something else than Redis' protocol is none: another program has its port, say.
+UNREACHABLE = (ConnectionError, TimeoutError, builtins.TimeoutError, InvalidResponse)
 # A replica. After a failover the address leads to another server, and connections that are open still to this one.
 NO_PRIMARY = (ReadOnlyError, MasterDownError)
 
@@ -110,7 +112,7 @@ def cause_of(error: Exception) -> str | None:
         return meaning.cause
     if isinstance(error, TimeoutError | builtins.TimeoutError):
         return "no answer"
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | InvalidResponse):
         return type(error).__name__
     # redis-py takes the first word off where it has a class for the error.
     word = OUT_OF_SERVICE.get(type(error)) or str(error).split(" ", 1)[0]
@@ -144,6 +146,8 @@ def explain(error: Exception) -> Meaning:
             return Meaning("this server is a read-only replica", "let QRSOCKET_REDIS_URL name the primary")
         case MasterDownError():
             return Meaning("this server is a replica without its primary", "let QRSOCKET_REDIS_URL name the primary")
+        case InvalidResponse():
+            return Meaning("what answers there is not Redis", "check the host and port in QRSOCKET_REDIS_URL")
         case ConnectionError() | TimeoutError() | OSError() | Unavailable():
             return _explain_connection(error)
         case _:

@@ -65,6 +65,23 @@ async def test_a_frozen_redis(act: Act, own_server: EmbeddedRedis, configure: Co
                 await act(use)
 
 
+async def test_another_program_at_the_port_of_redis(act: Act, own_server: EmbeddedRedis, configure: Configure) -> None:
+    """
+    What answers with something else than Redis' protocol is a Redis that cannot be reached.
+    """
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        (sock,) = server.sockets
+        configure(redis_timeout=TIMEOUT, redis_url=f"redis://127.0.0.1:{sock.getsockname()[1]}")
+        async with asyncio.timeout(TIMEOUT + SLACK):
+            with pytest.raises(Unavailable, match=rf"within {TIMEOUT:g} s"):
+                await act(send)
+
+
 async def test_a_host_that_does_not_answer(act: Act, redis_server: EmbeddedRedis, configure: Configure) -> None:
     """
     Where not even a connection comes about, as behind a firewall, Unavailable is raised within the timeout.
@@ -315,7 +332,7 @@ async def test_more_sends_than_may_be_under_way(
         await asyncio.sleep(0)  # they begin
         configure(redis_timeout=100 * MS)
         for _ in range(2):
-            with pytest.raises(Unavailable, match=rf"within {100 * MS:g} s \(1000 others are under way\)"):
+            with pytest.raises(Unavailable, match=rf"within {100 * MS:g} s \(1000 other calls are running\)"):
                 await socket.to("alice").send("in vain")
     deliveries = await asyncio.gather(*sending)
 
@@ -334,7 +351,7 @@ async def test_a_cancelled_send_gives_its_turn_back(
     with frozen(own_server):
         sending = [asyncio.create_task(send(socket)) for _ in range(1_500)]
         await asyncio.sleep(0)  # they begin
-        with pytest.raises(Unavailable, match="others are under way"):
+        with pytest.raises(Unavailable, match="other calls are running"):
             await socket.to("alice").send("in vain", wait=100 * MS)
         for task in sending:
             task.cancel()

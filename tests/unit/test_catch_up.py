@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qrsocket.position import Position
-from qrsocket.presence.table import Members
+from qrsocket.presence.answers import Members
 from qrsocket.roundtrip import Call
 from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.hub import Hub
@@ -45,7 +45,7 @@ async def far_end() -> FarEnd:
 async def catch_up(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> CatchUp:
     settings = Settings()
     hub = Hub(lambda _: None, lambda _: None, lambda: None)
-    catch_up = CatchUp(settings, hub, Listings(settings), _at_once, Trouble("sockets stay open"))
+    catch_up = CatchUp(settings, hub, Listings(settings), _at_once, lambda _: "e", Trouble("sockets stay open"))
     monkeypatch.setattr(catch_up, "_available", far_end.ask)
     return catch_up
 
@@ -120,6 +120,23 @@ async def test_a_reading_that_fails(catch_up: CatchUp, far_end: FarEnd) -> None:
         await first
 
 
+async def test_members_of_another_life_of_redis(catch_up: CatchUp, far_end: FarEnd) -> None:
+    """
+    What an empty Redis says before this node has said who is here is not certain: nobody is told that all have left.
+    """
+    hub = catch_up._hub
+    hub.subscribe(Client(), "t:room", members=True)  # type: ignore[arg-type]
+    for members in (ADA, Members(Position("another", 1), True, frozenset())):
+        reading = asyncio.create_task(catch_up.read_members("m:room"))
+        (await far_end.is_asked()).set_result(members)
+        is_certain = await reading
+    known = hub.states.members("room")
+
+    assert not is_certain
+    assert known is not None
+    assert ({"ada"}, (["ada"], [])) == (known.users, known.take_untold())
+
+
 async def _at_once() -> None:
     """The node has joined."""
 
@@ -127,10 +144,11 @@ async def _at_once() -> None:
 class Client:
     """A connection whose client takes what waits when it is told to."""
 
-    id = "c1"
+    id, user = "c1", None
 
     def __init__(self) -> None:
         self.has_taken = asyncio.Event()
+        self.subscriptions: dict[str, Subscription] = {}
 
     async def wait_written(self) -> None:
         await self.has_taken.wait()
