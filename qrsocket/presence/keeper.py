@@ -179,8 +179,7 @@ class Keeper:
         return redis_forgot
 
     def _held(self, keys: Keys) -> list[Transition]:
-        held = self.mailbox.held.values()
-        return [one for one in held if self._keyspace.of_stream(one.stream) is keys]
+        return [one for one in self.mailbox.held.values() if self._keyspace.of_stream(one.stream) is keys]
 
     async def _keep(self) -> None:
         """Renew the lease, reap the dead, and tell what Redis may not know, until fenced."""
