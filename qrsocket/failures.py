@@ -32,7 +32,7 @@ OUT_OF_SERVICE: dict[type[Exception], str] = {
 }
 # UNBLOCKED is said to those who wait in a server when it becomes a replica.
 REFUSALS = (*OUT_OF_SERVICE.values(), "BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
-# What answers with something else than Redis' protocol is none: another program has its port, say.
+# InvalidResponse: another program has the port, and does not speak Redis' protocol.
 UNREACHABLE = (ConnectionError, TimeoutError, builtins.TimeoutError, InvalidResponse)
 # A replica. After a failover the address leads to another server, and connections that are open still to this one.
 NO_PRIMARY = (ReadOnlyError, MasterDownError)
@@ -147,7 +147,10 @@ def explain(error: Exception) -> Meaning:
         case MasterDownError():
             return Meaning("this server is a replica without its primary", "let QRSOCKET_REDIS_URL name the primary")
         case InvalidResponse():
-            return Meaning("what answers there is not Redis", "check the host and port in QRSOCKET_REDIS_URL")
+            return Meaning(
+                "what answers there is not Redis",
+                "check the host and port in QRSOCKET_REDIS_URL, and whether the port speaks TLS (rediss://)",
+            )
         case ConnectionError() | TimeoutError() | OSError() | Unavailable():
             return _explain_connection(error)
         case _:

@@ -1,4 +1,4 @@
-"""What each event loop of a process has its own of, made when it is first asked for."""
+"""One object for each event loop, made when it is first needed."""
 
 import asyncio
 from collections.abc import Callable

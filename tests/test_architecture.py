@@ -37,7 +37,7 @@ STATIONS = (
     ("sender",),
     ("", "sync"),
     ("server", "celery"),
-    ("asyncapi", "browser", "cli", "embedded_redis", "instrumentation", "jwt", "testing"),
+    ("browser", "cli", "embedded_redis", "jwt", "testing"),
 )
 FORBIDDEN = (
     ("qrsocket.fanout", "qrsocket.presence"),
@@ -53,7 +53,7 @@ FORBIDDEN = (
     ("qrsocket.celery", "fastapi"),
     ("qrsocket.celery", "starlette"),
 )
-LEAVES = ("asyncapi", "browser", "cli", "embedded_redis", "jwt", "testing")
+LEAVES = ("browser", "cli", "embedded_redis", "jwt", "testing")
 PUBLIC = {
     "qrsocket",
     "qrsocket.celery",

@@ -12,7 +12,7 @@ from uuid import uuid4
 from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, State
 from qrsocket.settings import Settings
 
-# Seconds between two words of the progress of one job, and between two pieces of what it writes.
+# Seconds between two reports of the progress of one job, and between two pieces of what it writes.
 INTERVAL = 0.1
 # Seconds after which the same progress is told again: who was catching up, or whose node missed it, has not heard it.
 REPEAT = 5.0

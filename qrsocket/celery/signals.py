@@ -29,7 +29,7 @@ from qrsocket.celery.watched import (
     settings_of,
     shown_result,
 )
-from qrsocket.celery.watcher import begin, end, say_the_rest, watcher_of
+from qrsocket.celery.watcher import begin, deliver_the_rest, end, watcher_of
 from qrsocket.context import current_settings
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
@@ -185,7 +185,7 @@ def _on_child(**_: Any) -> None:
 
 
 def _on_child_end(**_: Any) -> None:
-    say_the_rest()
+    deliver_the_rest()
 
 
 def _end_of_message(task: Any, message: Mapping[str, Any], state: State, **fields: Any) -> None:

@@ -34,10 +34,10 @@ LAST_WAIT = 3.0
 
 class Watcher:
     """
-    Its thread begins with the first job of the process, or the first word that cannot be said.
+    Its thread begins with the first job of the process, or the first report that has to wait.
 
     Attributes:
-        reports: Of jobs go through it.
+        reports: All reports on jobs go through it.
         trouble: What keeps this process from Redis.
     """
 
@@ -160,8 +160,8 @@ def end(run: Run, state: State, **fields: Any) -> None:
     watcher_of(run.settings).reports.report("ended", run.key, said)
 
 
-def say_the_rest() -> None:
-    """Say what is not said yet, before this process ends; not for long."""
+def deliver_the_rest() -> None:
+    """Deliver the reports that still wait, before this process ends; not for long."""
     for watcher in tuple(_watchers.values()):
         with suppress(Unavailable):
             watcher.reports.deliver(wait=LAST_WAIT)

@@ -1,4 +1,4 @@
-"""The embedded server's process: found, started, awaited and ended. It dies with the process that started it."""
+"""The embedded server's process: found, started, awaited and ended. On Linux it dies with the process."""
 
 import shutil
 import socket

@@ -20,10 +20,10 @@ local function reply(word) return {word, tonumber(job and job.fence or 0), job a
 
 local events = {}
 
--- Take for the first word of a job what its task says, or the workers say of that. Returns whether it is told of.
+-- Take for the first report of a job what its task says, or the workers say of that. Returns whether it is told of.
 local function is_told()
   if said.if_told and not said.fence then
-    redis.call('HSETNX', tasks, said.task, '') -- for the word that it was queued, if that comes later
+    redis.call('HSETNX', tasks, said.task, '') -- for the report that it was queued, if that comes later
     redis.call('PEXPIRE', tasks, DAY_MS, 'NX')
     return false
   end
@@ -39,7 +39,7 @@ end
 function events.queued()
   if job then
     if is_over then return reply('OVER') end
-    if said.turn <= tonumber(job.turn) then return reply('STALE') end -- the worker was quicker than this word of it
+    if said.turn <= tonumber(job.turn) then return reply('STALE') end -- the worker was quicker than this report
     local state = said.attempt > tonumber(job.attempt) and 'retrying' or 'requeued'
     change(job, {turn = said.turn, attempt = said.attempt, run = false})
     if job.cancel then
@@ -71,7 +71,7 @@ function events.started()
   if not job then
     if not is_told() then return reply('UNKNOWN') end
     job = new_job(owner, id, said)
-    if not is_forgotten then tell(job, true) end -- the worker was quicker than the word that it was queued
+    if not is_forgotten then tell(job, true) end -- the worker was quicker than the report that it was queued
   end
   if job.cancel then
     finish(job, 'cancelled', {})
@@ -108,7 +108,7 @@ function events.ended()
     if said.run and not job.run then enter(job, 'started') end -- its start was not heard of
   elseif is_told() then
     job = new_job(owner, id, said)
-    if not said.run then tell(job, true) end -- thrown away before the word that it was queued
+    if not said.run then tell(job, true) end -- thrown away before the report that it was queued
   else
     return reply('UNKNOWN')
   end

@@ -111,7 +111,10 @@ local function tell(job, is_state)
 end
 
 local function enter(job, state)
-  if job.ended_at and not OVER[state] then change(job, {ended_at = false}) end -- it was taken for lost
+  if job.ended_at and not OVER[state] then -- it was taken for lost
+    change(job, {ended_at = false})
+    redis.call('PEXPIRE', chunks(job.owner, job.key), DAY_MS)
+  end
   change(job, {state = state})
   tell(job, true)
 end

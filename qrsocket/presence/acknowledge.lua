@@ -12,8 +12,11 @@ drop_claim(stream)
 set_told(stream, tonumber(seq), ARGV[4])
 if not redis.call('ZSCORE', nodes, node) then
   -- A node that is being emptied gets nothing more: who does that tells the next, as its first attempt.
-  -- Of a user who is on it alone it is not known yet that he has gone: he has his grace from now on.
-  if not claim_head(stream, node, 0) then redis.call('ZADD', grace, 'NX', digits(clock() + ARGV[5]), stream) end
+  -- A user who is only on that node may come back elsewhere: the grace begins now. Whoever is elsewhere has none.
+  local is_here = redis.call('EXISTS', route(stream)) == 1
+  if not claim_head(stream, node, 0) and is_here ~= is_taken_for_online(stream) then
+    redis.call('ZADD', grace, 'NX', digits(clock() + ARGV[5]), stream)
+  end
   return {'OK'}
 end
 return {'OK', claim_head(stream, node, 1) or detect(stream, tonumber(ARGV[5]), node)}

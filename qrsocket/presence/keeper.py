@@ -189,7 +189,7 @@ class Keeper:
                 with self._trouble.noted("presence"):
                     for keys in self._keyspace.shards:
                         if not await self._renew(keys):
-                            return
+                            raise Fenced
                         await self._reap(keys)
                     self._renewed_at = time.monotonic()
                     await self._registry.tell_doubtful(self.node, self._renewed_at + self._settings.renew_interval)

@@ -71,7 +71,7 @@ class Registry:
     """
     Attributes:
         doubtful: Streams of which Redis may not know the true count.
-        returning: Of these, those that had their place before the node was fenced.
+        returning: Of these, those that were registered before the node was fenced.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Registry:
             async with PatientTimeout(self._settings.redis_timeout):
                 await answer
         except TimeoutError as error:
-            raise Unavailable("presence not settled", self._settings.redis_timeout) from error
+            raise Unavailable("not registered", self._settings.redis_timeout) from error
         return registration
 
     async def run(self, node: str) -> None:

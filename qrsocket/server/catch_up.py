@@ -2,7 +2,7 @@
 What this node's connections have missed, found and read from Redis.
 
 A node may miss messages without a sign, when its subscription was cut or Redis was frozen. Whoever suspects it, since
-the numbers of frames do not follow each other or there was a new subscription, has it compared with the streams.
+the numbers of envelopes do not follow each other or there was a new subscription, has it compared with the streams.
 """
 
 import asyncio

@@ -49,11 +49,11 @@ class Relay:
         self._outbox.hold()
         try:
             for channel, data in envelopes:
-                self._on_frame(channel, data)
+                self._on_envelope(channel, data)
         finally:
             self._outbox.flush()
 
-    def _on_frame(self, channel: bytes, data: bytes) -> None:
+    def _on_envelope(self, channel: bytes, data: bytes) -> None:
         try:
             envelope = Envelope.parse(data, self._ring)
             kind = envelope.message.kind

@@ -56,7 +56,7 @@ class Node:
         keeper: Their subscriptions in Redis, and the transitions of users that this node is to tell.
         trouble: What keeps it from Redis.
         max_connections: It takes so many.
-        sessions: How many there are, from the handshake to the close: not all have a slot yet.
+        sessions: How many there are, from the handshake to the close: not all are registered with Redis yet.
         is_draining: It lets its clients go, and takes no new ones.
         slots: How many are taken from one address, and from strangers.
         parsing: Where large documents of clients are parsed.

@@ -218,7 +218,7 @@ class Subscriptions:
         for stream, attached in answered.attached.items():
             hub.states.begin_jobs(stream, attached.jobs_top)
         try:
-            # After it has its position, so that whatever happens to them from now on is told.
+            # After it is registered, so that whatever happens to them from now on is told.
             jobs = await self._jobs()
             for topic in topics:
                 await self._know_members(topic)

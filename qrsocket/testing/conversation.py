@@ -122,8 +122,8 @@ class Conversation:
         """
         self.transcript.received(frame)
         header_and_payload = split_frame(frame)
-        if header_and_payload is None:
-            raise ValueError("a frame without a header")
+        if header_and_payload is None or "\ufffd" in header_and_payload[0]:  # which the server would percent-encode
+            raise ValueError("a frame without a header in UTF-8")
         header, payload = header_and_payload
         first, fields = read_header(header)
         if first.startswith("!"):

@@ -41,6 +41,6 @@ def in_short(payload: str | bytes) -> str:
 
 
 def _in_short(frame: str | bytes) -> str:
-    """A frame of `qrsocket.v1`, its header before its body; without one that says nothing."""
+    """A frame of `qrsocket.v1`, its header before its body; the header - is left out."""
     header, body = split_frame(frame) or ("", frame)
-    return f"{header} {in_short(body)}".removeprefix("- ")
+    return f"{header} {in_short(body)}".removeprefix("- ").lstrip()

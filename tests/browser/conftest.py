@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.windows import Example, OpenWindow, chromium, find_chromium, open_windows, running_example
-from tests.browser_client.packages import INSTALLED, install
+from tests.browser_client.packages import HERE, install
 
 
 # Not for the session: while it is open, Playwright runs an event loop in this thread, and async tests could not.
@@ -33,7 +33,7 @@ def example(browser: Browser) -> Iterator[Example]:
 def axe() -> str:
     """The script of axe, which looks for what keeps people from using a page."""
     install()
-    return (INSTALLED.parent / "axe-core" / "axe.min.js").read_text()
+    return (HERE / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture

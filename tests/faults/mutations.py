@@ -32,12 +32,12 @@ def _without_resync() -> None:
 
     deliver = Hub.deliver
 
-    def take_as_it_comes(self: Hub, frame: Envelope) -> None:
-        for stream, offset in frame.recipients:
+    def take_as_it_comes(self: Hub, envelope: Envelope) -> None:
+        for stream, offset in envelope.recipients:
             feed = self._feeds.get(stream)
-            if feed is not None and offset is not None and feed.epoch == frame.epoch:
+            if feed is not None and offset is not None and feed.epoch == envelope.epoch:
                 feed.offset = offset - 1
-        deliver(self, frame)
+        deliver(self, envelope)
 
     Hub.deliver = take_as_it_comes  # type: ignore[method-assign]
     CatchUp.suspect = lambda self: None  # type: ignore[method-assign]

@@ -106,7 +106,7 @@ class Presence:
         user.claim = None
         if node in self.leases:
             return self._claim(told.user, node, 1) or self._detect(told.user, GRACE, node)
-        if not self._claim(told.user, node, 0) and user.due is None:
+        if not self._claim(told.user, node, 0) and user.is_here != user.online and user.due is None:
             user.due = self.now + GRACE  # whoever reaps looks whether there is more to tell
         return None
 

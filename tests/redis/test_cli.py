@@ -2,11 +2,12 @@
 
 import json
 import signal
+import socket as blocking_socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ def answering(node: Node, client: redis_py.Redis, lost: str = "") -> Iterator[No
     def answer() -> None:
         while not done.is_set():
             message = node._subscription.get_message(timeout=0.02)
-            frame = Envelope.parse(message["data"]) if message else None
-            if frame is not None and frame.message.kind is Kind.PROBE:
+            envelope = Envelope.parse(message["data"]) if message else None
+            if envelope is not None and envelope.message.kind is Kind.PROBE:
                 keys = Keyspace.of(get_settings()).shards[0]
-                run(client, answer_probe(keys, lost, frame.message_id), timeout=PATIENCE)
+                run(client, answer_probe(keys, lost, envelope.message_id), timeout=PATIENCE)
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -366,7 +367,7 @@ def test_doctor_names_the_hop(own_redis: redis_py.Redis, harm: Callable[[redis_p
         (f"http://:{SECRET}@127.0.0.1/", "QRSOCKET_REDIS_URL is wrong"),
         (f"redis://:57#{SECRET}@127.0.0.1/", "QRSOCKET_REDIS_URL is wrong: has a #"),
     ],
-    ids=["refused", "unknown host", "misshapen", "not Redis", "a fragment"],
+    ids=["refused", "unknown host", "misshapen", "another scheme", "a fragment"],
 )
 def test_doctor_cannot_connect(configure: Configure, url: str, expected: str) -> None:
     """
@@ -380,6 +381,28 @@ def test_doctor_cannot_connect(configure: Configure, url: str, expected: str) ->
     assert expected in result.stdout
     assert 1 == result.stdout.count("✗")
     assert SECRET not in result.output
+
+
+def test_doctor_meets_another_program(configure: Configure) -> None:
+    """
+    The doctor says that what answers is not Redis.
+    """
+
+    def answer() -> None:
+        with suppress(OSError):  # it is closed when the test ends
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with closing(blocking_socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        configure(redis_url=f"redis://127.0.0.1:{listener.getsockname()[1]}", redis_timeout=500 * MS)
+        result = qrsocket("doctor")
+
+    assert 1 == result.exit_code
+    assert "what answers there is not Redis" in result.stdout
 
 
 @pytest.mark.parametrize("words", [["send", "alice", "hi"], ["online"], ["doctor"]], ids=lambda words: words[0])

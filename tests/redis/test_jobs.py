@@ -51,16 +51,16 @@ class Scene:
 
     def told(self) -> list[tuple[str, str]]:
         """Return what the node was told since the last time: kind of envelope, and state."""
-        self._take_frames()
+        self._take_envelopes()
         told, self._untold = self._untold, []
         return told
 
     def counted(self) -> list[str]:
         """Return the states that were counted so far, of which a node would notice that it has missed one."""
-        self._take_frames()
+        self._take_envelopes()
         return self._counted
 
-    def _take_frames(self) -> None:
+    def _take_envelopes(self) -> None:
         for envelope in self.node.envelopes():
             state, [(stream, offset)] = json.loads(envelope.message.payload)["job"]["state"], envelope.recipients
             self._untold.append((envelope.message.kind, state))
@@ -679,3 +679,16 @@ def test_a_lost_job_that_goes_back_to_its_queue(scene: Scene) -> None:
     assert ("lost", True) == (lost["state"], "ended_at" in lost)
     assert requeued is not None
     assert ("requeued", False) == (requeued["state"], "ended_at" in requeued)
+
+
+def test_a_lost_job_that_goes_on_keeps_what_it_wrote(scene: Scene, redis: redis_py.Redis, keys: Keys) -> None:
+    """
+    What it had written is kept for as long as it runs, and not only for as long as a lost job is shown.
+    """
+    scene.say("started", run="r1")
+    scene.do(scene.jobs.write(KEY, "r1", 1, "text"))
+    scene.later(1000)
+    lost = redis.pttl(keys.chunks(*KEY))
+    scene.beat("r1")
+
+    assert lost <= get_settings().job_seconds * 1000 < redis.pttl(keys.chunks(*KEY))

@@ -180,7 +180,7 @@ async def test_topics_and_members_come_back(
         await until(lambda name=name: keeper.node == name and keeper.is_live)  # type: ignore[misc]
         assert {stream.encode() for stream in here} == redis.smembers(keys.streams(name))
         assert {b"alice"} == redis.smembers(keys.members("room"))
-    assert [] == [frame for frame in other.frames() if b"left" in frame.message.payload]
+    assert [] == [one for one in other.envelopes() if b"left" in one.message.payload]
     other.hang_up()
 
 

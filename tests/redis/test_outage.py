@@ -65,12 +65,15 @@ async def test_a_frozen_redis(act: Act, own_server: EmbeddedRedis, configure: Co
                 await act(use)
 
 
-async def test_another_program_at_the_port_of_redis(act: Act, own_server: EmbeddedRedis, configure: Configure) -> None:
+async def test_another_program_at_the_port_of_redis(
+    act: Act, redis_server: EmbeddedRedis, configure: Configure
+) -> None:
     """
     What answers with something else than Redis' protocol is a Redis that cannot be reached.
     """
 
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 

@@ -307,3 +307,19 @@ async def test_who_had_just_come_to_a_node_that_stops(
     assert [] == second_node.reap(grace=LEASE)
     assert second_node.attach("alice").transition is None
     assert [] == second_node.reap(grace=LEASE)
+
+
+async def test_who_is_elsewhere_has_no_grace(
+    roundtrip: RoundTrip, node: Node, second_node: Node, redis: redis_py.Redis, keys: Keys
+) -> None:
+    """
+    A node that stops tells late that a user came, who is on another node: his grace begins when he leaves that one.
+    """
+    transition = node.attach("alice", tell=False).transition
+    second_node.attach("alice")
+    await roundtrip(leave(keys, node.name))
+    assert transition is not None
+    redis.hdel(keys.route("u:alice"), node.name)  # as when the reaper has had his stream, and not yet his claim
+    await roundtrip(acknowledge(keys, node.name, transition, grace=LEASE))
+
+    assert redis.zscore(keys.grace, "u:alice") is None
