@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AllowInfNan, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AllowInfNan, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from qrsocket import origins, redis_url
@@ -207,12 +208,34 @@ class Settings(BaseSettings):
         return SecretStr(redis_url.read(url.get_secret_value()))
 
 
+class InvalidSettings(ValueError):
+    """Raised when a variable of the environment has a wrong value. The text names each, and never its value."""
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return the settings of this process, read once; `get_settings.cache_clear()` reads them again."""
+    """
+    Return the settings of this process, read once; `get_settings.cache_clear()` reads them again.
+
+    Raises:
+        InvalidSettings: One of them is wrong.
+    """
     for hint in misnamed(os.environ):
         logger.warning("%s", hint)
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(map(_problem, error.errors(include_input=False)))) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    problem = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # two settings that do not go together
+        return f"the settings QRSOCKET_* are wrong: {problem}"
+    name = str(error["loc"][0])
+    default = Settings.model_fields[name].default
+    works = f" (the default is {default})" if isinstance(default, int | float | str) and default != "" else ""
+    return f"QRSOCKET_{name.upper()} is wrong: {problem}{works}"
 
 
 def misnamed(environment: Iterable[str]) -> list[str]:

@@ -62,7 +62,7 @@ def notify_user(
     Raises:
         TypeError: Above `@app.task` instead of below.
     """
-    options = Options(title, result, None if states is None else tuple(State(state) for state in states))
+    options = Options(title, result, None if states is None else tuple(map(_state, states)))
     if function is not None:
         return _watched(function, options)
     return lambda function: _watched(function, options)
@@ -120,3 +120,10 @@ def _warn_if_no_task_is_known(task: Any, options: Options) -> None:
         "@notify_user right below @app.task, or functools.wraps on the decorators between them",
         task.name,
     )
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        raise ValueError(f"{name!r} is no state of a job: states are {', '.join(State)}") from None

@@ -33,7 +33,7 @@ from qrsocket.celery.watcher import begin, deliver_the_rest, end, watcher_of
 from qrsocket.context import current_settings
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
-from qrsocket.settings import Settings
+from qrsocket.settings import InvalidSettings, Settings
 
 # Of the worker's main process: after a hard time limit Celery says no more than the id.
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -169,7 +169,10 @@ def _on_revoked(
 
 
 def _on_worker_setup(instance: Any = None, **_: Any) -> None:
-    announce(instance.app)  # before it takes the first task
+    try:
+        announce(instance.app)  # before it takes the first task
+    except InvalidSettings as error:
+        raise SystemExit(f"qrsocket: {error}") from None  # Celery would log another error, and go on
 
 
 def _on_worker_ready(sender: Any = None, **_: Any) -> None:

@@ -4,10 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from qrsocket.settings import Settings, get_settings
+from qrsocket.settings import InvalidSettings, Settings, get_settings
 
 
 class Failed(Exception):
@@ -36,12 +33,5 @@ def read_settings() -> Settings:
     """
     try:
         return get_settings()
-    except ValidationError as error:
-        raise Failed("; ".join(map(_say, error.errors(include_input=False)))) from None
-
-
-def _say(error: ErrorDetails) -> str:
-    what = error["msg"].removeprefix("Value error, ")
-    if not error["loc"]:  # two settings that do not go together
-        return f"the settings QRSOCKET_* are wrong: {what}"
-    return f"QRSOCKET_{error['loc'][0]}".upper() + f" is wrong: {what}"
+    except InvalidSettings as error:
+        raise Failed(str(error)) from None

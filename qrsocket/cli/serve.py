@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from qrsocket.cli.failed import Failed, failing_in_one_line
+from qrsocket.cli.failed import Failed, failing_in_one_line, read_settings
 from qrsocket.cli.ports import check_free
 from qrsocket.cli.target import check_target
 
@@ -89,6 +89,7 @@ def serve(
     """
     with failing_in_one_line():
         check_target(target, "MODULE:APP", "uvicorn", "web")
+        read_settings()
         _check_certificate(ssl_certfile, ssl_keyfile)
         if uds is not None and not uds.absolute().parent.is_dir():
             raise Failed(f"cannot listen on {uds}: there is no folder {uds.absolute().parent}")

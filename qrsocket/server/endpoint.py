@@ -53,6 +53,8 @@ class Endpoint:
         Raises:
             TypeError: A parameter of the task cannot be known.
         """
+        if not hasattr(task, "apply_async"):
+            raise TypeError(f"add_job takes a Celery task, not {task!r}: put @app.task above it")
         self._task, self._timeout, self._takes_files = task, timeout, save is not None
         self._turns = CapacityLimiter(MOST_QUEUED_AT_ONCE)
         self._parameters = _parameters_of(task)
@@ -102,7 +104,8 @@ class Endpoint:
             with running_for(works_for), anyio.fail_after(self._timeout):
                 await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._turns)
         except Exception as error:  # kombu's, which a web process need not have
-            logger.error("job not queued", extra={"task": self._task.name, "cause": type(error).__name__})
+            text = "job of %s not queued, the broker does not answer: %s (see broker_url of its Celery application)"
+            logger.error(text, self._task.name, type(error).__name__)
             detail = "The job queue does not answer. Try again in a moment."
             raise HTTPException(503, detail, {"Retry-After": "5", "X-Job-Id": id}) from error
         return id

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 HTTP_MODULE, WS_MODULE = "qrsocket.server.http_protocol", "qrsocket.server.protocol"
 CLASSES = f"--http {HTTP_MODULE}:HttpProtocol --ws {WS_MODULE}:WebSocketProtocol"
-NO_TRANSPORT = "this server lends no transport: each message costs several times as much, and limits are the server's"
+NO_TRANSPORT = (
+    "this server lends no transport: all works, but a message costs several times as much, and limits on frames are "
+    "the server's"
+)
 
 uvicorn: Any = None
 ours: Any = None

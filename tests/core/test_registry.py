@@ -423,7 +423,7 @@ async def test_who_waits_too_long_goes_away(new_scene: Callable[..., Scene]) -> 
     alone later.
     """
     scene = new_scene(redis_timeout=0.05)
-    with pytest.raises(Unavailable, match="presence not settled"):
+    with pytest.raises(Unavailable, match="not registered"):
         await scene.subscribe("t:a")
     assert {"t:a"} == scene.registry.doubtful
     scene.run()

@@ -1,5 +1,8 @@
 """A task runs for the user who queued it, in whatever shape it was queued, and for nobody else."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +18,7 @@ from tests.clients import PATIENCE
 from tests.processes import jobs, shapes
 from tests.processes.notes import Page
 from tests.processes.shapes import SHAPES
-from tests.running import Running, beat, worker
+from tests.running import ROOT, Running, beat, worker
 
 APP = "tests.processes.shapes"
 
@@ -141,6 +144,19 @@ def test_a_worker_outlives_its_broker(redis_server: EmbeddedRedis, pool_name: st
                 publisher.send_task("tests.processes.fates.succeed", ("after",), queue="outlived")
                 running.wait_for(r"fates\.succeed\[.*\] succeeded in ", since=since)
             running.kill()
+
+
+def test_a_worker_with_a_wrong_setting_ends() -> None:
+    """
+    It says which one, in one line, and does not go on without reporting its jobs.
+    """
+    words = [sys.executable, "-m", "celery", "-A", "tests.processes.shapes", "worker", "--pool", "solo"]
+    env = {**os.environ, "QRSOCKET_LEASE": "sesame", "SHAPES_BROKER": "memory://"}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    assert 1 == done.returncode, done.stdout + done.stderr
+    assert "qrsocket: QRSOCKET_LEASE is wrong:" in done.stderr
+    assert "sesame" not in done.stderr
 
 
 def test_the_consumer_of_the_application() -> None:

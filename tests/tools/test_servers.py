@@ -26,7 +26,7 @@ GUNICORN = (PYTHON, "-m", "gunicorn", APP, "--bind", "127.0.0.1:{port}", "--work
 HYPERCORN = (PYTHON, "-m", "hypercorn", APP, "--bind", "127.0.0.1:{port}")
 GRANIAN = (PYTHON, "-m", "granian", APP, "--interface", "asgi", "--port", "{port}")
 OF_UVICORN = "uvicorn's own WebSocket class serves: nothing is limited before a WebSocket is accepted. "
-NO_TRANSPORT = "this server lends no transport: each message costs several times as much, and limits are the server's. "
+NO_TRANSPORT = "this server lends no transport: all works, but "
 
 
 @dataclass(frozen=True)

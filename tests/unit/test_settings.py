@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from qrsocket.settings import Settings, get_settings
+from qrsocket.settings import InvalidSettings, Settings, get_settings
 from tests.conftest import Configure
 
 OTHER_VALUES: dict[str, tuple[str, Any]] = {
@@ -203,6 +203,28 @@ def test_a_bad_value_is_refused(name: str, value: object) -> None:
     """
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("LEASE", "sesame", r"QRSOCKET_LEASE is wrong: .*number.* \(the default is 15\.0\)"),
+        ("PREFIX", "se same", r"QRSOCKET_PREFIX is wrong: .*pattern.* \(the default is qrsocket\)"),
+        ("LEASE", "1", "QRSOCKET_.* are wrong: lease must be at least 3 times renew_interval"),
+        ("REDIS_URL", "http://sesame@x", "QRSOCKET_REDIS_URL is wrong"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, text: str) -> None:
+    """
+    With a value that works, and without its own: it may be a secret.
+    """
+    monkeypatch.setenv(f"QRSOCKET_{name}", value)
+    get_settings.cache_clear()
+
+    with pytest.raises(InvalidSettings, match=text) as raised:
+        get_settings()
+    assert "sesame" not in str(raised.value)
+    assert raised.value.__suppress_context__
 
 
 def test_each_setting_says_what_it_does() -> None:
