@@ -89,7 +89,6 @@ def serve(
     """
     with failing_in_one_line():
         check_target(target, "MODULE:APP", "uvicorn", "web")
-        read_settings()
         _check_certificate(ssl_certfile, ssl_keyfile)
         if uds is not None and not uds.absolute().parent.is_dir():
             raise Failed(f"cannot listen on {uds}: there is no folder {uds.absolute().parent}")
@@ -97,6 +96,7 @@ def serve(
             check_free(host, port)
         if drain_seconds is not None:
             os.environ["QRSOCKET_DRAIN_SECONDS"] = str(drain_seconds)
+        read_settings()  # not before: they are read once
         sys.path.insert(0, str(app_dir.absolute()))
         from qrsocket.cli.serving import Config, run
 

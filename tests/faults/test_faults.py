@@ -8,7 +8,7 @@ import pytest
 
 from tests.running import ROOT
 
-SECONDS = 50
+SECONDS = 40
 # What it takes to start and to settle, on a busy machine.
 PATIENCE = 120
 

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from qrsocket.embedded_redis import EmbeddedRedis
 from tests.conftest import MS
@@ -29,6 +31,28 @@ def frozen(server: EmbeddedRedis) -> Iterator[None]:
 def kill(server: EmbeddedRedis) -> None:
     server.process.kill()
     server.process.wait()
+
+
+@contextmanager
+def another_program() -> Iterator[int]:
+    """A program that speaks HTTP, at a port where Redis is expected."""
+
+    def answer() -> None:
+        with suppress(OSError):  # the port is closed
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(ConnectionError):
+                    connection.recv(1)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # ends what waits to accept; a close would not
+            answering.join()
 
 
 @asynccontextmanager

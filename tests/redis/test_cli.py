@@ -2,12 +2,11 @@
 
 import json
 import signal
-import socket as blocking_socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from qrsocket.streams import of_user
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure
 from tests.redis.conftest import NewNode, Node
+from tests.redis.outages import another_program
 
 SECRET = "s3cr3t-pass"
 
@@ -387,18 +387,8 @@ def test_doctor_meets_another_program(configure: Configure) -> None:
     """
     The doctor says that what answers is not Redis.
     """
-
-    def answer() -> None:
-        with suppress(OSError):  # it is closed when the test ends
-            while True:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(1)
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with closing(blocking_socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=answer, daemon=True).start()
-        configure(redis_url=f"redis://127.0.0.1:{listener.getsockname()[1]}", redis_timeout=500 * MS)
+    with another_program() as port:
+        configure(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=500 * MS)
         result = qrsocket("doctor")
 
     assert 1 == result.exit_code

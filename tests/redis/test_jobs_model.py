@@ -148,4 +148,4 @@ def test_whatever_is_said_of_a_job(redis: redis_py.Redis, keys: Keys, node: Node
     """
     node.attach("alice")
     node.envelopes()
-    tried(lambda: History(redis, keys, node), steps=50, histories=80)
+    tried(lambda: History(redis, keys, node), steps=50, histories=40)

@@ -13,7 +13,7 @@ from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.clients import PATIENCE
 from tests.conftest import MS, Configure, until
 from tests.redis.conftest import Act, Node
-from tests.redis.outages import SLACK, TIMEOUT, between, frozen, kill
+from tests.redis.outages import SLACK, TIMEOUT, another_program, between, frozen, kill
 
 
 def send(socket: Any) -> Any:
@@ -71,15 +71,8 @@ async def test_another_program_at_the_port_of_redis(
     """
     What answers with something else than Redis' protocol is a Redis that cannot be reached.
     """
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        (sock,) = server.sockets
-        configure(redis_timeout=TIMEOUT, redis_url=f"redis://127.0.0.1:{sock.getsockname()[1]}")
+    with another_program() as port:
+        configure(redis_timeout=TIMEOUT, redis_url=f"redis://127.0.0.1:{port}")
         async with asyncio.timeout(TIMEOUT + SLACK):
             with pytest.raises(Unavailable, match=rf"within {TIMEOUT:g} s"):
                 await act(send)
