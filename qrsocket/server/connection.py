@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from qrsocket import events
 from qrsocket.errors import CloseCode
+from qrsocket.events import GapTold
 from qrsocket.message import ORDERS, Close, Kind, Message
 from qrsocket.position import Entry, Position
 from qrsocket.server.asgi_writer import AsgiWriter
@@ -139,9 +141,11 @@ class Connection(Outgoing):
         that. What is sent to the connection alone, once there is a user, is not counted, and nothing need be told.
         """
         topic = topic_of(stream)
-        if topic is not None:
-            return self.tell("gap", topic=topic, **position._asdict()) > 0
-        return stream != self.stream or self.tell("gap", **position._asdict()) > 0
+        if topic is None and stream != self.stream:
+            return True
+        if events.observers:
+            events.notify(GapTold(self.id, self.user, stream))
+        return self.tell("gap", **({} if topic is None else {"topic": topic}), **position._asdict()) > 0
 
     def obey(self, order: Message) -> None:
         if order.kind is Kind.CLOSE:

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.websockets import WebSocket
 
+from qrsocket import events
 from qrsocket.context import running_for
 from qrsocket.errors import CloseCode, SocketError
+from qrsocket.events import Handled
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import answer, proof_in
 from qrsocket.server.exchange import Exchange
@@ -155,7 +158,8 @@ class Dispatch:
     async def _call(self, handler: MessageHandler, inbound: Inbound, request_id: str, exchange: Exchange) -> Any:
         connection = self._connection
         websocket: WebSocket = connection.websocket
-        with running_for(self._node.context(connection.user, connection.id, exchange)):
+        context = self._node.context(connection.user, connection.id, exchange)
+        with running_for(context), _observed(handler, connection):
             return await handler(
                 inbound.payload,
                 websocket=websocket,
@@ -176,3 +180,17 @@ class Dispatch:
         if handler is None:
             raise SocketError(f"{'Text' if is_text else 'Binary'} messages are not handled here")
         return handler
+
+
+@contextmanager
+def _observed(handler: MessageHandler, connection: Connection) -> Iterator[None]:
+    began_at, failure = time.monotonic(), None
+    try:
+        yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        if events.observers:
+            seconds = time.monotonic() - began_at
+            events.notify(Handled(handler.function.name, connection.id, connection.user, failure, seconds))

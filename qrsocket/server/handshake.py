@@ -10,8 +10,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from qrsocket import events
 from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
+from qrsocket.events import Refused
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.exchange import Arrival
 from qrsocket.server.failing import from_the_application
@@ -117,6 +119,8 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
         response = refusal(error)
     except (TypeError, ValueError) as wrong:  # the application's text or headers cannot be sent
         response = refusal(wrong)
+    if events.observers:
+        events.notify(Refused(response.status_code, type(error).__name__))
     with suppress(WebSocketDisconnect, OSError):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from qrsocket import events
 from qrsocket.context import Context, running_for
+from qrsocket.events import HookRan
 from qrsocket.presence.answers import Transition
 from qrsocket.server.failing import from_the_application, raise_if_ending
 from qrsocket.server.parameters import Function, Kind
@@ -64,7 +67,7 @@ class Hooks:
         return True
 
     async def _run_one(self, hook: Function, transition: Transition) -> None:
-        user = user_of(transition.stream)
+        user, began_at, failure = user_of(transition.stream), time.monotonic(), None
         try:
             with running_for(Context(user=user, settings=self._settings)):
                 async with asyncio.timeout(self._timeout):
@@ -73,3 +76,8 @@ class Hooks:
         except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
             raise_if_ending(error)
             logger.error("hook failed", exc_info=from_the_application(error), extra={"hook": hook.name, "user": user})
+            failure = type(error).__name__
+        if events.observers:
+            seconds = time.monotonic() - began_at
+            id, attempt = transition.id, transition.attempt
+            events.notify(HookRan(hook.name, transition.kind, user or "", id, attempt, failure, seconds))

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 
+from qrsocket import events
+from qrsocket.events import Missed
 from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
@@ -67,6 +69,8 @@ class Relay:
                 numbers = {"expected": expected, "got": envelope.number}
                 logger.warning("messages lost between Redis and this node: they are read again", extra=numbers)
                 self._on_doubt()
+                if events.observers:
+                    events.notify(Missed(expected, envelope.number))
             self._hub.deliver(envelope)
         except Exception:
             # One envelope that we cannot read, from a newer version say, must not make every socket deaf.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 from fastapi.params import Depends
+from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
@@ -232,6 +233,26 @@ class SocketRouter(APIRouter):
             **options,
         }
         self.add_api_route(path, queue, methods=["POST"], responses={202: {"model": JobShown}}, **named)
+
+    def add_metrics(self, path: str = "/metrics", *, dependencies: Sequence[Depends] | None = None) -> None:
+        """
+        Serve `GET <path of the router><path>` for Prometheus: the numbers of this process, or of all that share
+        `PROMETHEUS_MULTIPROC_DIR`. docs/metrics.md lists them. Needs `pip install qrsocket[metrics]`.
+
+        Args:
+            dependencies: Of this path alone. Those of the router are not asked: Prometheus is no user.
+        """
+        from qrsocket.prometheus import collect, exposed  # an extra, which not all install
+
+        collect()
+
+        def metrics() -> Response:
+            body, content_type = exposed()
+            return Response(body, media_type=content_type)
+
+        # Not by `add_api_route`, which adds the router's dependencies.
+        route = APIRoute(self._path + path, metrics, dependencies=dependencies, include_in_schema=False)
+        self.routes.append(route)
 
     def _add_handler(self, call: F, type: MessageType, timeout: float | None) -> F:
         handler = MessageHandler(call, type, timeout)

@@ -12,6 +12,7 @@ its subscriptions, what it missed (catch_up.py), and what is sent.
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from functools import partial
 from uuid import uuid4
@@ -31,6 +32,7 @@ from qrsocket.server.hello import Hello, read_hello
 from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
 from qrsocket.server.layers import serve_outside
+from qrsocket.server.noting import note_closed, note_opened
 from qrsocket.server.parsing import ClientGone
 from qrsocket.server.runtime import Node
 from qrsocket.server.slots import Slot
@@ -107,6 +109,7 @@ class Session:
         self._connection = connection = Connection(uuid4().hex, websocket, self._wire, None, node.settings, node.outbox)
         connection.on_order, connection.on_close = self._obey, self._end_reading
         self._reading, self._is_reading = asyncio.timeout(None), False
+        self._opened_at: float | None = None
         self._websocket, self._node, self._settings, self._tasks = websocket, node, node.settings, tasks
         joining = Joining(connection, node, handlers.on_join, handlers.on_leave)
         self._subscriptions = Subscriptions(connection, node, joining)
@@ -137,7 +140,8 @@ class Session:
             return
         self._connection.open(protocol)
         if self._connection.closing is None:
-            logger.info("socket opened", extra={"connection": self._connection.id, "user": self._connection.user})
+            self._opened_at = time.monotonic()
+            note_opened(self._connection)
 
     async def talk(self) -> None:
         """Read until one side closes."""
@@ -159,16 +163,7 @@ class Session:
         """Leave nothing behind, whatever has ended the session."""
         self._identity.end()
         await self._subscriptions.close()
-        code, reason = self._connection.closing or (CloseCode.INTERNAL_ERROR, "")
-        logger.info(
-            "socket closed",
-            extra={
-                "connection": self._connection.id,
-                "user": self._connection.user,
-                "code": int(code),
-                "reason": reason,
-            },
-        )
+        note_closed(self._connection, self._opened_at)
 
     def _obey(self, order: Message) -> None:
         """Join a topic, or leave it, since somebody somewhere wants it."""

@@ -142,7 +142,7 @@ class Subscriptions:
             if stream not in connection.subscriptions or connection.closing is not None:
                 return 0
             page = page_of(connection, answered, stream)
-            size_bytes = self._tell_joined(topic, shown(page, since), request)
+            size_bytes = self._tell_joined(topic, shown(connection, stream, page, since), request)
             self._node.hub.begin(connection.subscriptions[stream], page)
             return size_bytes
 
@@ -230,13 +230,13 @@ class Subscriptions:
         about: dict[str, Any] = {
             "connection": connection.id,
             "user": user_of(mine),
-            **shown(page_of(connection, answered, mine), answered.since.get(mine)),
+            **shown(connection, mine, page_of(connection, answered, mine), answered.since.get(mine)),
             "jobs": jobs,
             "topics": {topic: {"error": text} for topic, text in refused.items()},
         }
         for topic in topics:
             stream = of_topic(topic)
-            start = shown(page_of(connection, answered, stream), answered.since.get(stream))
+            start = shown(connection, stream, page_of(connection, answered, stream), answered.since.get(stream))
             about["topics"][topic] = start | self._members(topic)
         connection.tell_registered("ready", **about)
         for stream in answered.streams:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from pydantic_core import to_json
 
+from qrsocket import events
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
@@ -1152,3 +1154,16 @@ def test_a_protocol_without_words_is_asked_once(scene: Scene) -> None:
     scene.hub.states.tell_members()
 
     assert [[], []] == [one.told() for one in scene.hub.connections[1:]]
+
+
+def test_a_gap_is_told_to_observers(scene: Scene) -> None:
+    """
+    With whose it is, and in which stream; what is not counted has none.
+    """
+    seen: list[events.Event] = []
+    ada = scene.connect("c1")
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        for stream in ("u:ada", ROOM, "c:c1"):
+            ada.tell_gap(stream, at(5))
+
+    assert [events.GapTold("c1", "ada", stream) for stream in ("u:ada", ROOM)] == seen

@@ -1,10 +1,12 @@
 """The relay by itself: what is published becomes what connections are offered, and what is lost is noticed."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from qrsocket import events
 from qrsocket.server.relay import Relay
 from qrsocket.signing import Ring
 from tests.core.scene import Scene, Stub
@@ -143,3 +145,15 @@ async def test_what_is_not_signed_is_told_to_nobody() -> None:
     told = await relayed.read([(NODE, envelope(1, 11)), (NODE, envelope(2, 11))])
 
     assert ([], 1) == (told, relayed.doubts)
+
+
+async def test_what_is_missing_is_told_to_observers() -> None:
+    """
+    The number that was expected, and the one that came.
+    """
+    seen: list[events.Event] = []
+    observer = SimpleNamespace(on_event=seen.append)
+    with events.observed(observer):
+        await Relayed().read([(NODE, envelope(1, 11)), (NODE, envelope(3, 12))])
+
+    assert [events.Missed(2, 3)] == seen

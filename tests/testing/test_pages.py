@@ -81,3 +81,35 @@ def test_messages(tmp_path: Path) -> None:
     output = run(tmp_path, {**files, **pages, "test_messages.py": REQUESTS})
 
     assert "3 passed" in output, output
+
+
+METRICS = """
+import alarm
+from main import app
+from qrsocket import socket
+from qrsocket.testing import client
+
+
+async def test_metrics(qrsocket_redis: object) -> None:
+    async with client(app) as page:
+        await socket.everyone.send("hi")
+        assert "hi" == await page.receives()
+        refused = await page.http.get("/socket/metrics")
+        read = await page.http.get("/socket/metrics", headers={"Authorization": "Bearer sesame"})
+    assert (401, 200) == (refused.status_code, read.status_code)
+    assert 'qrsocket_messages_sent_total{kind="text",outcome="routed"} 1.0' in read.text
+    assert 'qrsocket_connections{protocol="qrsocket.v1"} 1.0' in read.text
+    assert alarm
+"""
+
+
+def test_metrics(tmp_path: Path) -> None:
+    """
+    What docs/metrics.md says is so.
+    """
+    files = blocks("metrics.md")
+    assert {"main.py", "alarm.py"} == files.keys()
+
+    output = run(tmp_path, {**files, "test_metrics.py": METRICS})
+
+    assert "1 passed" in output, output

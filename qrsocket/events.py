@@ -1,0 +1,208 @@
+"""
+What happens, for those who count it, trace it or log it.
+
+    class Counter:
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, Sent):
+                ...
+
+    observe(Counter())
+
+An observer is called where it happens, on an event loop or in a thread, and must not block. What it raises is logged,
+and harms nobody else. Where nobody observes, no event is made.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """
+    A message was sent, or an order: `socket.send`, `close`, `join` and `leave`.
+
+    Attributes:
+        message_id: As `Delivery` has it.
+        kind: "json", "text", "binary", "close", "join" or "leave".
+        recipients: How many streams it was sent to.
+        connections: To which it was routed.
+        repeated: It was sent before under the same id, and nobody gets it again.
+        seconds: Until Redis had it.
+    """
+
+    message_id: str
+    kind: str
+    recipients: int
+    connections: int
+    repeated: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """
+    Redis did not take a message in time: it may or may not have been sent.
+
+    Attributes:
+        cause: Of `Unavailable`.
+    """
+
+    message_id: str
+    kind: str
+    cause: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """
+    A WebSocket was opened.
+
+    Attributes:
+        protocol: "plain" or "qrsocket.v1".
+    """
+
+    connection: str
+    user: str | None
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """
+    A connection has ended.
+
+    Attributes:
+        seconds: For which it was open.
+    """
+
+    connection: str
+    user: str | None
+    protocol: str
+    code: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """
+    A handshake was refused, before there was a connection.
+
+    Attributes:
+        status: Of the HTTP response.
+        cause: Why, in words that do not name the client.
+    """
+
+    status: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """
+    A handler of messages has ended.
+
+    Attributes:
+        error: The class of what it raised; None if all went well.
+    """
+
+    handler: str
+    connection: str
+    user: str | None
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HookRan:
+    """
+    `on_online` or `on_offline` has ended.
+
+    Attributes:
+        kind: "online" or "offline".
+        attempt: 2 and more if another node may have run it.
+    """
+
+    hook: str
+    kind: str
+    user: str
+    event_id: str
+    attempt: int
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """
+    Envelopes did not come to this node: it compares its streams, and reads what is missing.
+
+    Attributes:
+        expected, got: The number of the next envelope, and of the one that came.
+    """
+
+    expected: int
+    got: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapTold:
+    """A client was told that messages are gone which it has not had. `stream`: as docs/design.md names them."""
+
+    connection: str
+    user: str | None
+    stream: str
+
+
+Event: TypeAlias = Sent | NotSent | Connected | Closed | Refused | Handled | HookRan | Missed | GapTold
+
+
+class Observer(Protocol):
+    def on_event(self, event: Event) -> None:
+        """Take note of *event*. Must not block."""
+        ...
+
+
+observers: tuple[Observer, ...] = ()
+
+
+def observe(observer: Observer) -> None:
+    """Have *observer* told of what happens in this process, from now on. To add it twice changes nothing."""
+    global observers
+    if observer not in observers:
+        observers = (*observers, observer)
+
+
+def stop_observing(observer: Observer) -> None:
+    global observers
+    observers = tuple(one for one in observers if one is not observer)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Have *observer* told until the block ends: for tests."""
+    observe(observer)
+    try:
+        yield
+    finally:
+        stop_observing(observer)
+
+
+def notify(event: Event) -> None:
+    """
+    Tell all observers. Callers look whether there is one first, so that nothing is made for nobody:
+
+        if events.observers:
+            events.notify(events.Missed(node))
+    """
+    for observer in observers:
+        try:
+            observer.on_event(event)
+        except Exception:
+            logger.exception("observer %s failed at %s", type(observer).__name__, type(event).__name__)

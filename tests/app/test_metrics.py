@@ -1,0 +1,257 @@
+"""What happens is told to who observes, and Prometheus can read it."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import Depends, FastAPI, Header, HTTPException
+from httpx2 import AsyncClient
+from prometheus_client import CollectorRegistry
+
+from qrsocket import SocketError, Unavailable, events, socket
+from qrsocket.errors import CloseCode
+from qrsocket.events import Closed, Connected, Event, GapTold, Handled, HookRan, Missed, NotSent, Refused, Sent
+from qrsocket.prometheus import Metrics
+from qrsocket.server import SocketRouter
+from qrsocket.testing import client
+from tests.app.conftest import Serve
+from tests.app.routers import router_of_named_users
+from tests.clients import PATIENCE, Open
+from tests.conftest import MS, Configure, until
+
+
+class Seen(list[Event]):
+    """An observer that keeps all."""
+
+    def on_event(self, event: Event) -> None:
+        self.append(event)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self if isinstance(event, kind)]
+
+
+@pytest.fixture
+def seen() -> Any:
+    seen = Seen()
+    with events.observed(seen):
+        yield seen
+
+
+async def test_a_connection_and_what_is_sent_to_it(serve: Serve, open_client: Open, seen: Seen) -> None:
+    """
+    That it opens and ends is told with whose it is and why; what is sent, with how many it was routed to.
+    """
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    delivery = await socket.to("alice").send("hi", message_id="m1")
+    again = await socket.to("alice").send("hi", message_id="m1")
+    nobody = await socket.to("bob").send({"n": 1})
+    await alice.receive_text()
+    await alice.connection.close(4321, "enough")
+    await until(lambda: seen.of(Closed))
+
+    (opened,), (closed,) = seen.of(Connected), seen.of(Closed)
+    assert (opened.connection, "alice", "plain") == (closed.connection, opened.user, opened.protocol)
+    assert ("alice", 4321, "enough") == (closed.user, closed.code, closed.reason)
+    assert [("m1", "text", 1, False), ("m1", "text", 1, True), (nobody.message_id, "json", 0, False)] == [
+        (sent.message_id, sent.kind, sent.connections, sent.repeated) for sent in seen.of(Sent)
+    ]
+    assert (delivery.repeated, again.repeated) == (False, True)
+    assert all(0 < event.seconds < PATIENCE for event in (*seen.of(Sent), closed))
+
+
+async def test_what_could_not_be_sent(configure: Configure, redis_server: Any, seen: Seen) -> None:
+    """
+    The cause is told.
+    """
+    configure(redis_url="redis://127.0.0.1:1/0", redis_timeout=50 * MS)
+    with pytest.raises(Unavailable):
+        await socket.to("alice").send("hi", message_id="m1")
+
+    (lost,) = seen.of(NotSent)
+    assert ("m1", "text", "ConnectionError") == (lost.message_id, lost.kind, lost.cause)
+
+
+async def test_handlers_hooks_and_refusals(serve: Serve, open_client: Open, configure: Configure, seen: Seen) -> None:
+    """
+    A handler and a hook are told by their names, with the class of what they raised, and a refused handshake with its
+    status.
+    """
+    configure(offline_grace=0)
+    router = SocketRouter()
+    ran = asyncio.Event()
+
+    @router.on_connect
+    async def on_connect(user: str) -> str:
+        if user == "eve":
+            raise HTTPException(403, "not you")
+        return user
+
+    @router.on_message
+    async def on_message(data: int) -> int:
+        if data < 0:
+            raise SocketError("negative")
+        return data
+
+    @router.on_online
+    async def on_online(user_id: str) -> None:
+        ran.set()
+        raise ValueError(user_id)
+
+    address = await serve(router)
+    alice = await open_client(address, "/socket?user=alice")
+    await alice.send(1)
+    await alice.send(-1)
+    await alice.receive()
+    with pytest.raises(Exception, match="403"):
+        await open_client(address, "/socket?user=eve")
+    await ran.wait()
+    await until(lambda: seen.of(HookRan))
+
+    assert [("on_message", "alice", None), ("on_message", "alice", "SocketError")] == [
+        (handled.handler.rpartition(".")[2], handled.user, handled.error) for handled in seen.of(Handled)
+    ]
+    (hook,) = seen.of(HookRan)
+    assert ("online", "alice", 1, "ValueError") == (hook.kind, hook.user, hook.attempt, hook.error)
+    assert [(403, "HTTPException")] == [(refused.status, refused.cause) for refused in seen.of(Refused)]
+
+
+async def test_an_observer_that_fails_harms_nobody(
+    serve: Serve, open_client: Open, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    It is logged, and the others are told.
+    """
+
+    class Broken:
+        def on_event(self, event: Event) -> None:
+            raise RuntimeError("broken")
+
+    broken = Broken()
+    with events.observed(broken), caplog.at_level("CRITICAL", logger="qrsocket"):
+        events.observe(seen)
+        alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+        await socket.to("alice").send("hi")
+
+        assert "hi" == await alice.receive_text()
+    assert 1 == len(seen.of(Connected))
+
+
+def values(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name.removeprefix("qrsocket_"), *sample.labels.values()): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if not sample.name.endswith(("_created", "_bucket", "_sum"))
+    }
+
+
+def test_what_is_counted() -> None:
+    """
+    Each event is in its number; a code that any client may choose makes no number of its own.
+    """
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for event in (
+        Sent("m1", "json", 1, 2, False, 0.001),
+        Sent("m1", "json", 1, 2, True, 0.001),
+        Sent("m2", "json", 1, 0, False, 0.001),
+        NotSent("m3", "close", "no answer", 2.0),
+        Connected("c1", "alice", "plain"),
+        Connected("c2", None, "qrsocket.v1"),
+        Closed("c1", "alice", "plain", 4321, "", 1.0),
+        Closed("c2", None, "qrsocket.v1", CloseCode.SLOW_CONSUMER, "", 1.0),
+        Connected("c3", None, "plain"),
+        Refused(403, "HTTPException"),
+        Handled("on_message", "c1", None, None, 0.01),
+        Handled("on_message", "c1", None, "ValueError", 0.01),
+        HookRan("hook", "online", "alice", "alice:1", 1, "ValueError", 0.01),
+        Missed(3, 5),
+        GapTold("c1", "alice", "u:alice"),
+        GapTold("c1", "alice", "t:room"),
+    ):
+        metrics.on_event(event)
+
+    assert {
+        ("messages_sent_total", "json", "routed"): 1,
+        ("messages_sent_total", "json", "repeated"): 1,
+        ("messages_sent_total", "json", "nobody"): 1,
+        ("messages_sent_total", "close", "failed"): 1,
+        ("send_seconds_count", "json"): 3,
+        ("connections", "plain"): 1,
+        ("connections", "qrsocket.v1"): 0,
+        ("connections_opened_total", "plain"): 2,
+        ("connections_opened_total", "qrsocket.v1"): 1,
+        ("connections_closed_total", "other"): 1,
+        ("connections_closed_total", "4000"): 1,
+        ("handshakes_refused_total", "403", "HTTPException"): 1,
+        ("handler_seconds_count", "on_message"): 2,
+        ("handlers_failed_total", "on_message", "ValueError"): 1,
+        ("hook_seconds_count", "online"): 1,
+        ("hooks_failed_total", "online", "ValueError"): 1,
+        ("missed_total",): 1,
+        ("gaps_total", "user"): 1,
+        ("gaps_total", "topic"): 1,
+    } == values(registry)
+
+
+async def test_prometheus_reads_them(serve: Serve) -> None:
+    """
+    Below the path of the router, behind a dependency of its own and not the router's; in Prometheus' format.
+    """
+
+    async def only_prometheus(authorization: str = Header("")) -> None:
+        if authorization != "Bearer sesame":
+            raise HTTPException(401)
+
+    async def only_users() -> None:
+        raise HTTPException(403)
+
+    router = SocketRouter(dependencies=[Depends(only_users)])
+    router.add_metrics(dependencies=[Depends(only_prometheus)])
+    app = FastAPI()
+    address = await serve(router, app=app)
+    async with AsyncClient(base_url=f"http://{address}") as http:
+        refused = await http.get("/socket/metrics")
+        read = await http.get("/socket/metrics", headers={"Authorization": "Bearer sesame"})
+
+    assert 401 == refused.status_code
+    assert 200 == read.status_code
+    assert read.headers["content-type"].startswith("text/plain; version=")
+    assert "# TYPE qrsocket_connections gauge" in read.text
+
+
+async def test_a_client_with_a_gap(configure: Configure, seen: Seen) -> None:
+    """
+    That something is gone which a client has not had is told with its stream.
+    """
+    configure(recovery_messages=10)
+    router = router_of_named_users()
+    app = FastAPI()
+    app.include_router(router)
+    async with client(app, query={"user": "alice"}) as alice:
+        await socket.to("alice").send(1)
+        await alice.receives(1)
+        await alice.disconnect()
+        for number in range(400):
+            await socket.to("alice").send(number)
+        await alice.reconnect()
+
+    assert [("alice", "u:alice")] == [(gap.user, gap.stream) for gap in seen.of(GapTold)]
+
+
+def test_the_page_has_them_all() -> None:
+    """
+    docs/metrics.md lists each metric with its labels, and no other.
+    """
+    page = (Path(__file__).parent.parent.parent / "docs" / "metrics.md").read_text()
+    registry = CollectorRegistry()
+    labels = {one._name: one._labelnames for one in vars(Metrics(registry)).values() if hasattr(one, "_labelnames")}
+    made = {
+        (family.name + ("_total" if family.type == "counter" else ""), family.type): set(labels[family.name])
+        for family in registry.collect()
+    }
+    rows = re.findall(r"^\| `(qrsocket_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
+
+    assert made == {(name, kind): set(re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
