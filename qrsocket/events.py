@@ -96,7 +96,7 @@ class Refused:
 
     Attributes:
         status: Of the HTTP response.
-        cause: Why, in words that do not name the client.
+        cause: The class of what refused it, "InvalidToken" say.
     """
 
     status: int
@@ -175,11 +175,12 @@ observers: tuple[Observer, ...] = ()
 def observe(observer: Observer) -> None:
     """Have *observer* told of what happens in this process, from now on. To add it twice changes nothing."""
     global observers
-    if observer not in observers:
+    if not any(one is observer for one in observers):
         observers = (*observers, observer)
 
 
 def stop_observing(observer: Observer) -> None:
+    """Tell *observer* nothing more. One that is not told already is no error."""
     global observers
     observers = tuple(one for one in observers if one is not observer)
 
@@ -199,7 +200,7 @@ def notify(event: Event) -> None:
     Tell all observers. Callers look whether there is one first, so that nothing is made for nobody:
 
         if events.observers:
-            events.notify(events.Missed(node))
+            events.notify(Missed(expected, got))
     """
     for observer in observers:
         try:

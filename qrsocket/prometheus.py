@@ -12,7 +12,7 @@ Source: https://prometheus.io/docs/practices/naming/
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from prometheus_client import (
@@ -55,51 +55,23 @@ class Metrics:
     """An observer that counts."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._sent = Counter(
-            "qrsocket_messages_sent",
-            "Messages and orders sent by this process, and what became of them: routed to connections, to nobody, "
-            "repeated under an id that was sent before, or failed, since Redis did not take them in time",
-            ["kind", "outcome"],
-            registry=registry,
-        )
-        self._send_seconds = Histogram(
-            "qrsocket_send_seconds", "Until Redis had a message", ["kind"], buckets=SENDS, registry=registry
-        )
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._sent = counter("qrsocket_messages_sent", "Messages and orders sent by this process", ["kind", "outcome"])
+        self._send_seconds = histogram("qrsocket_send_seconds", "Until Redis had a message", ["kind"], buckets=SENDS)
         self._connections = Gauge(
-            "qrsocket_connections",
-            "Open WebSockets",
-            ["protocol"],
-            registry=registry,
-            multiprocess_mode="livesum",
+            "qrsocket_connections", "Open WebSockets", ["protocol"], registry=registry, multiprocess_mode="livesum"
         )
-        self._opened = Counter("qrsocket_connections_opened", "WebSockets opened", ["protocol"], registry=registry)
-        self._closed = Counter("qrsocket_connections_closed", "WebSockets closed", ["code"], registry=registry)
-        self._refused = Counter(
-            "qrsocket_handshakes_refused", "Handshakes refused", ["status", "cause"], registry=registry
+        self._opened = counter("qrsocket_connections_opened", "WebSockets opened", ["protocol"])
+        self._closed = counter("qrsocket_connections_closed", "WebSockets closed", ["code"])
+        self._refused = counter("qrsocket_handshakes_refused", "Handshakes refused", ["status", "cause"])
+        self._handler_seconds = histogram(
+            "qrsocket_handler_seconds", "Time of message handlers", ["handler"], buckets=HANDLERS
         )
-        self._handler_seconds = Histogram(
-            "qrsocket_handler_seconds",
-            "Time of message handlers",
-            ["handler"],
-            buckets=HANDLERS,
-            registry=registry,
-        )
-        self._handlers_failed = Counter(
-            "qrsocket_handlers_failed", "Message handlers that raised", ["handler", "error"], registry=registry
-        )
-        self._hook_seconds = Histogram(
-            "qrsocket_hook_seconds",
-            "Time of on_online and on_offline hooks",
-            ["kind"],
-            buckets=HANDLERS,
-            registry=registry,
-        )
-        self._hooks_failed = Counter("qrsocket_hooks_failed", "Hooks that raised", ["kind", "error"], registry=registry)
-        self._missed = Counter(
-            "qrsocket_missed", "Times that envelopes of Redis did not come, and were read again", registry=registry
-        )
-        self._gaps = Counter("qrsocket_gaps", "Clients told that messages are gone", ["stream"], registry=registry)
-
+        self._handlers_failed = counter("qrsocket_handlers_failed", "Handlers that raised", ["handler", "error"])
+        self._hook_seconds = histogram("qrsocket_hook_seconds", "Time of hooks", ["kind"], buckets=HANDLERS)
+        self._hooks_failed = counter("qrsocket_hooks_failed", "Hooks that raised", ["kind", "error"])
+        self._missed = counter("qrsocket_missed", "Times that envelopes did not come, and were read again")
+        self._gaps = counter("qrsocket_gaps", "Clients told that messages are gone", ["stream"])
         self._by_type: dict[type[Event], Callable[[Any], None]] = {
             Sent: self._on_sent,
             NotSent: lambda event: self._sent.labels(event.kind, "failed").inc(),

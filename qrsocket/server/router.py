@@ -242,7 +242,10 @@ class SocketRouter(APIRouter):
         Args:
             dependencies: Of this path alone. Those of the router are not asked: Prometheus is no user.
         """
-        from qrsocket.prometheus import collect, exposed  # an extra, which not all install
+        try:
+            from qrsocket.prometheus import collect, exposed  # an extra, which not all install
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("metrics need prometheus-client: pip install 'qrsocket[metrics]'") from error
 
         collect()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,26 @@ def test_the_page_has_them_all() -> None:
     rows = re.findall(r"^\| `(qrsocket_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
 
     assert made == {(name, kind): set(re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+
+
+def test_observers_are_told_apart() -> None:
+    """
+    Two that are equal are both told, and one that is added twice is told once.
+    """
+    one, other = Seen(), Seen()
+    with events.observed(one), events.observed(other):
+        events.observe(one)
+        events.notify(Missed(1, 2))
+
+    assert [[Missed(1, 2)]] * 2 == [one, other]
+
+
+def test_without_prometheus_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The error says what to install.
+    """
+    monkeypatch.delitem(sys.modules, "qrsocket.prometheus")
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'qrsocket\[metrics\]'"):
+        SocketRouter().add_metrics()
