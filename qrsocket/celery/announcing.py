@@ -15,13 +15,18 @@ from qrsocket.roundtrip import run
 _ended = threading.Event()
 
 
-def announce(app: Any) -> None:
-    """Say it once. When Redis is away, jobs that are queued by name are told of all the same."""
+def announce(app: Any, *, is_consuming: bool = True) -> None:
+    """
+    Say it once. When Redis is away, jobs that are queued by name are told of all the same.
+
+    Args:
+        is_consuming: It has reached its broker. Before that it says nothing of its queues.
+    """
     settings = settings_of(app)
     tasks = {name: _told_as(task) for name, task in tuple(app.tasks.items())}
     with watcher_of(settings).trouble.noted("announcing"):
         for keys in Keyspace.of(settings).shards:
-            call = Jobs(keys, settings).announce(_queues(app), tasks)
+            call = Jobs(keys, settings).announce(_queues(app) if is_consuming else (), tasks)
             run(clients.blocking(settings), call, timeout=settings.redis_timeout)
 
 

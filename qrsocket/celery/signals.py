@@ -170,7 +170,7 @@ def _on_revoked(
 
 def _on_worker_setup(instance: Any = None, **_: Any) -> None:
     try:
-        announce(instance.app)  # before it takes the first task
+        announce(instance.app, is_consuming=False)  # before it takes the first task
     except InvalidSettings as error:
         raise SystemExit(f"qrsocket: {error}") from None  # Celery would log another error, and go on
 

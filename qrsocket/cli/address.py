@@ -2,6 +2,8 @@
 
 from urllib.parse import parse_qs, urlsplit
 
+from qrsocket.settings import Settings
+
 
 def shown(url: str) -> str:
     """Return *url* without user, password and query, which may hold a password too; of a misshapen one, the scheme."""
@@ -15,6 +17,12 @@ def shown(url: str) -> str:
         return f"{scheme}://***"
     secret, at, place = parts.netloc.rpartition("@")
     return f"{scheme}://{'***' if secret else ''}{at}{place}{parts.path}"
+
+
+def named(settings: Settings) -> str:
+    """Say where Redis is looked for: beside `qrsocket dev` it is elsewhere than by default."""
+    default = "" if "redis_url" in settings.model_fields_set else " (the default: QRSOCKET_REDIS_URL is not set)"
+    return f"{shown(settings.redis_url.get_secret_value())}{default}"
 
 
 def for_celery(url: str) -> str:

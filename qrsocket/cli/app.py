@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,25 @@ app = typer.Typer(
     rich_markup_mode="rich",
     # Rich's tracebacks show the values of variables: messages and passwords.
     pretty_exceptions_enable=False,
-    help="Push to your users from anywhere in a FastAPI and Celery application.",
     epilog="Begin with: qrsocket dev MODULE:APP --celery MODULE:APP. In production: qrsocket serve MODULE:APP",
 )
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"qrsocket {version('qrsocket')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Push to your users from anywhere in a FastAPI and Celery application."""
+
+
 STYLES = {Severity.FINE: "green", Severity.WARNING: "yellow", Severity.FAULT: "bold red"}
 
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qrsocket.cli.address import named
 from qrsocket.cli.failed import Failed, read_settings
-from qrsocket.errors import InvalidJson, QRSocketError
+from qrsocket.errors import InvalidJson, QRSocketError, Unavailable
 from qrsocket.failures import explain
 from qrsocket.message import Delivery, decode_json
 from qrsocket.sync import socket
@@ -65,10 +66,12 @@ def _json_or_text(message: str) -> object:
 
 @contextmanager
 def _failing_in_one_line() -> Iterator[None]:
+    settings = read_settings()
     try:
-        read_settings()
         yield
+    except Unavailable as error:
+        raise Failed(f"{error}; Redis is {named(settings)}") from None
     except QRSocketError as error:
         raise Failed(str(error)) from None
     except RedisError as error:
-        raise Failed("; ".join(explain(error))) from None
+        raise Failed(f"{'; '.join(explain(error))}; Redis is {named(settings)}") from None

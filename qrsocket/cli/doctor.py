@@ -8,7 +8,7 @@ from uuid import uuid4
 import redis
 
 from qrsocket import clients
-from qrsocket.cli.address import shown
+from qrsocket.cli.address import named
 from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.cli.findings import Finding, Severity, attempt, fault, fine, since, warning
 from qrsocket.cli.probing import probe_nodes
@@ -32,9 +32,7 @@ def examine() -> Iterator[Finding]:
     for hint in misnamed(os.environ):
         yield warning("settings", hint, "mend it in the environment of this process")
     keys = Keyspace.of(settings).shards[0]
-    address = shown(settings.redis_url.get_secret_value())
-    default = "" if "redis_url" in settings.model_fields_set else " (the default: QRSOCKET_REDIS_URL is not set)"
-    yield fine("settings", f"Redis is {address}{default}, keys begin with {settings.prefix}:{settings.application}:")
+    yield fine("settings", f"Redis is {named(settings)}, keys begin with {settings.prefix}:{settings.application}:")
     connection = check_connection(settings)
     yield connection
     if connection.severity is Severity.FAULT:

@@ -57,7 +57,11 @@ def _map(app: str, celery: str) -> Map:
         "WebSockets": [row for kind, *row in web if kind == "websocket"],
     }
     if celery:
+        from celery import Celery
+
         worker = load(celery)
+        if not isinstance(worker, Celery):
+            raise Failed(f"--celery {celery} is a {type(worker).__name__}: it takes a Celery application")
         worker.loader.import_default_modules()  # as a worker does: `include`, autodiscovered tasks
         worker.finalize()
         map["Tasks"] = [[name] for name in sorted(worker.tasks) if not name.startswith("celery.")]

@@ -1,7 +1,6 @@
 """What the processes of `qrsocket dev` find: a Redis, and its address in their environment."""
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -58,11 +57,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 def _start_server(stack: ExitStack) -> EmbeddedRedis:
-    # Blocked, which the server inherits: a terminal sends Ctrl-C to it as well, and it is to end last.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return stack.enter_context(embedded_redis())
     except (FileNotFoundError, RuntimeError) as error:
         raise Failed(str(error)) from None
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

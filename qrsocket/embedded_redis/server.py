@@ -53,7 +53,11 @@ def embedded_redis(*options: str, port: int | None = None) -> Iterator[EmbeddedR
         fixed = ("--bind", "127.0.0.1", "--port", str(port), "--dir", name, "--logfile", str(folder / "log"))
         command = (find_server(), *fixed, "--save", "", "--maxmemory-policy", "noeviction", *options)
         process = subprocess.Popen(  # noqa: S603 - our own words
-            command, preexec_fn=killed_with_parent(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            preexec_fn=killed_with_parent(),
+            process_group=0,  # Ctrl-C goes to all of a group, and the server is to end after those who use it
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             _wait_until_it_answers(process, port, folder / "log")

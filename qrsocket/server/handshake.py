@@ -90,16 +90,7 @@ async def shake_hands(
         return known
     # As a Request, FastAPI's security classes (OAuth2PasswordBearer, APIKeyCookie …) read it as they read any other.
     request = Request({**connection.scope, "type": "http", "method": "GET"})
-    scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")
-    values = {
-        "request": request,
-        "cookies": connection.cookies,
-        "headers": connection.headers,
-        "query": dict(connection.query_params),
-        "client": connection.client.host if connection.client else None,
-        "token": credentials.strip() if scheme.lower() == "bearer" else None,
-        "subprotocols": Subprotocols() if subprotocols is None else subprotocols,
-    }
+    values = _values(request, Subprotocols() if subprotocols is None else subprotocols)
     arrival = Arrival() if arrival is None else arrival
     with running_for(Context(here=arrival, settings=current().settings)):
         try:
@@ -111,6 +102,20 @@ async def shake_hands(
     if user is not None and marked is not None and user != marked:
         raise HTTPException(403, "on_connect and authenticated() named two different users")
     return user or marked
+
+
+def _values(request: Request, subprotocols: Subprotocols) -> dict[str, object]:
+    """Return what *on_connect* may ask for by name."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return {
+        "request": request,
+        "cookies": request.cookies,
+        "headers": request.headers,
+        "query": dict(request.query_params),
+        "client": request.client.host if request.client else None,
+        "token": credentials.strip() if scheme.lower() == "bearer" else None,
+        "subprotocols": subprotocols,
+    }
 
 
 async def refuse(websocket: WebSocket, error: Exception) -> None:

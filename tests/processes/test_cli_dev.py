@@ -475,6 +475,15 @@ def test_import_error(project: Path, target: str, source: str, expected: str) ->
     assert expected in log[-1]
 
 
+def test_celery_of_another_kind(project: Path) -> None:
+    """
+    What --celery names and is no Celery application is said in one line at the end.
+    """
+    log = failing(project, "shop.web:app", "--celery", "shop.web:app", "--port", "0")
+
+    assert "qrsocket: --celery shop.web:app is a FastAPI: it takes a Celery application" == log[-1]
+
+
 def test_redis_down(project: Path) -> None:
     """
     A configured server that does not answer is said, without the password.

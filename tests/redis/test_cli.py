@@ -7,19 +7,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis as redis_py
-from celery import Celery
+from celery import Celery, signals
 from kombu import Connection
 from pydantic import SecretStr
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from qrsocket import clients
+from qrsocket.celery import install
+from qrsocket.celery.announcing import announce
 from qrsocket.cli.address import for_celery, shown
 from qrsocket.cli.app import app
 from qrsocket.cli.ask import print_online
@@ -160,7 +164,17 @@ def test_redis_down(configure: Configure, words: list[str]) -> None:
 
     assert 1 == result.exit_code
     assert "Redis did not take it" in one_line(result.stderr)
+    assert "redis://***@127.0.0.1:1/" in result.stderr
     assert SECRET not in result.output
+
+
+def test_version() -> None:
+    """
+    The version is said.
+    """
+    result = qrsocket("--version")
+
+    assert (0, f"qrsocket {version('qrsocket')}\n") == (result.exit_code, result.stdout)
 
 
 # online
@@ -312,6 +326,22 @@ def test_doctor_finds_a_queue_that_nobody_consumes(configure: Configure, redis: 
     assert "✗ queue mistyped: 2 jobs wait in it, the first for 3 min, and no worker consumes it" in beside.stdout
     assert "celery -A MODULE worker -Q mistyped" in " ".join(beside.stdout.split())
     assert 1 == beside.exit_code
+
+
+def test_a_worker_says_its_queues_once_it_has_reached_its_broker(redis_server: EmbeddedRedis) -> None:
+    """
+    A worker that still looks for its broker consumes nothing, and the doctor does not say that it does.
+    """
+    worker = Celery("worker", broker="memory://")
+    install(worker)
+
+    signals.celeryd_after_setup.send("w@here", instance=SimpleNamespace(app=worker), conf=worker.conf)
+    before = qrsocket("doctor").stdout
+    announce(worker)  # in a thread, once it is ready
+    after = qrsocket("doctor").stdout
+
+    assert "workers consume" not in before
+    assert "✓ queues: workers consume celery" in after
 
 
 def test_doctor_tries_every_shard(configure: Configure, new_node: NewNode, redis: redis_py.Redis) -> None:
