@@ -7,12 +7,11 @@ BIN := $(VENV)/bin
 # What `make test` tries on the lowest versions of other libraries; `make matrix` tries more.
 ON_LOWEST := tests/redis/test_clients.py tests/redis/test_sender.py tests/redis/test_presence.py \
   $(addprefix tests/app/test_,$(addsuffix .py,delivery presence recovery topics jobs parameters settings_given)) \
-  $(addprefix tests/processes/test_,$(addsuffix .py,readme serve celery_user)) \
-  tests/processes/test_job_fates.py::test_each_fate_is_told_once_and_in_order
+  tests/processes/test_readme.py tests/processes/test_job_fates.py::test_each_fate_is_told_once_and_in_order
 SEED ?= 1
 DURATION ?= 65
 
-.PHONY: help demo test core fast faults mutations matrix tools bench lint format dist clean
+.PHONY: help demo test core fast faults mutations matrix tools bench lint mypy pyright format dist clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/'
@@ -23,7 +22,7 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 # Several at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint core ## run all tests, the fast ones first
 	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
-	$(BIN)/pytest -n 4 tests/typing tests/browser_client tests/release tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
+	$(BIN)/pytest -n 4 --dist loadgroup tests/typing tests/browser_client tests/release tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
 	$(BIN)/pytest tests/faults tests/compose
 	$(BIN)/nox -s lowest -- $(ON_LOWEST)
 
@@ -56,8 +55,10 @@ bench: $(VENV)/ready ## measure what a web node costs, beside the least that Pyt
 lint: $(VENV)/ready ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync mypy pyright
+
+mypy pyright: $(VENV)/ready
+	$(BIN)/$@
 
 format: $(VENV)/ready ## write the style that `lint` checks
 	$(BIN)/ruff check --fix .

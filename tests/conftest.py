@@ -30,11 +30,25 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where a skip counts as a failure, leave out what cannot run; the header of the run says why."""
+    """Group what shares processes. Where a skip counts as a failure, leave out what cannot run: the header says why."""
+    for item in items:
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
     if "CI" in os.environ and not engine.answers():
         left_out = [item for item in items if "/compose/" in item.nodeid]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _group(item: pytest.Item) -> str | None:
+    """Name the tests that share processes: in one process of pytest-xdist they are started once."""
+    names = {*getattr(item, "fixturenames", ())}
+    if "pool" in names:
+        return f"pool-{item.callspec.params['pool']}"  # type: ignore[attr-defined]
+    if "shared" in names:
+        return "shared-{pool_name}-{is_late}".format_map(item.callspec.params)  # type: ignore[attr-defined]
+    is_shared = item.path.parent.name == "attacks" or names & {"browser", "dev", "errors", "example", "filled", "node"}
+    return item.path.stem if is_shared else None
 
 
 class RoundTrip(Protocol):

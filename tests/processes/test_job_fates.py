@@ -35,6 +35,11 @@ POOLS = ("prefork", "threads", "gevent")
 # Before 5.5 Celery told nobody of a hard time limit on gevent, and could not terminate a task there.
 ENDS_GREENLETS = celery.VERSION[:2] >= (5, 5)
 LEASE = 3_000 * MS
+# A node that hears nothing for that long takes its subscription for dead, and does not tell what came meanwhile.
+SETTINGS = {"lease": LEASE, "renew_interval": 500 * MS, "redis_timeout": PATIENCE}
+# Of the worker that tests share, and of those that a test starts. Each has an application and queues of its own, so
+# that none speaks for another.
+SHARED, OWN = "shared", "own"
 OVER = {"succeeded", "failed", "timeout", "cancelled", "lost"}
 
 
@@ -108,14 +113,29 @@ class Stage:
 
 @contextmanager
 def a_worker(stage: Stage, broker: EmbeddedRedis, *, visibility_timeout: int = 60) -> Iterator[Running]:
-    timeout = str(visibility_timeout)
-    environment = {"SHAPES_BROKER": broker.url, "SHAPES_QUEUE": stage.queue, "SHAPES_VISIBILITY_TIMEOUT": timeout}
-    environment["SHAPES_EVENTS"] = "1"
-    if stage.is_late:
-        environment["SHAPES_ACKS_LATE"] = "1"
-    with worker(environment, app=APP, pool=stage.pool, concurrency=6) as running:
+    with running_worker(OWN, stage.pool, stage.is_late, broker, visibility_timeout) as running:
+        yield running
+
+
+@contextmanager
+def running_worker(
+    kind: str, pool: str, is_late: bool, broker: EmbeddedRedis, visibility_timeout: int = 60
+) -> Iterator[Running]:
+    environment = {f"QRSOCKET_{name.upper()}": str(value) for name, value in SETTINGS.items()} | {
+        "QRSOCKET_APPLICATION": kind,
+        "SHAPES_BROKER": broker.url,
+        "SHAPES_QUEUE": queue_of(kind, pool, is_late),
+        "SHAPES_VISIBILITY_TIMEOUT": str(visibility_timeout),
+        "SHAPES_EVENTS": "1",
+        **({"SHAPES_ACKS_LATE": "1"} if is_late else {}),
+    }
+    with worker(environment, app=APP, pool=pool, concurrency=6) as running:
         yield running
         running.kill()  # an orderly end takes gevent 5 s
+
+
+def queue_of(kind: str, pool: str, is_late: bool) -> str:
+    return f"{kind}-{pool}-{is_late}"
 
 
 @contextmanager
@@ -134,18 +154,26 @@ def revocations() -> Iterator[Callable[[set[str]], None]]:
             yield wait
 
 
-@pytest.fixture(params=POOLS, ids=POOLS)
+@pytest.fixture(scope="module", params=POOLS, ids=POOLS)
 def pool_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[False, True], ids=["early", "late"])
+@pytest.fixture(scope="module", params=[False, True], ids=["early", "late"])
 def is_late(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@pytest.fixture(scope="module")
+def shared(pool_name: str, is_late: bool, broker: EmbeddedRedis, redis_server: EmbeddedRedis) -> Iterator[Running]:
+    """A worker for tests that leave it running."""
+    with running_worker(SHARED, pool_name, is_late, broker) as running:
+        yield running
+
+
 @pytest.fixture
 async def stage(
+    request: pytest.FixtureRequest,
     redis_server: EmbeddedRedis,
     broker: EmbeddedRedis,
     configure: Configure,
@@ -154,68 +182,64 @@ async def stage(
     is_late: bool,
 ) -> AsyncIterator[Stage]:
     shapes.app.set_current()  # of shared tasks: other tests may have made another one theirs
-    # An application of its own, for which no worker of other tests speaks.
-    # A node that hears nothing for that long takes its subscription for dead, and does not tell what came meanwhile.
-    configure(lease=LEASE, renew_interval=500 * MS, redis_timeout=PATIENCE, application="fates")
+    kind = SHARED if "shared" in request.fixturenames else OWN
+    configure(**SETTINGS, application=kind)
     app = FastAPI()
     app.include_router(router_of_named_users())
-    queue = f"{pool_name}-{is_late}"
     async with serving(app) as address:
         alice = await open_client(address, "/socket?user=alice")
         with Redis.from_url(broker.url, decode_responses=True, socket_timeout=None) as notebook:
-            yield Stage(address, pool_name, is_late, queue, alice, notebook)
+            yield Stage(address, pool_name, is_late, queue_of(kind, pool_name, is_late), alice, notebook)
 
 
 @pytest.mark.timeout(120)
-async def test_each_fate_is_told_once_and_in_order(stage: Stage, broker: EmbeddedRedis) -> None:
+async def test_each_fate_is_told_once_and_in_order(stage: Stage, shared: Running) -> None:
     """
     Each state that a job enters is told once and in order, and its end always comes. Nothing else is told: no
     argument, no result, no traceback.
     """
-    with a_worker(stage, broker) as running:
-        expected = {
-            stage.start(fates.succeed): ["queued", "started", "succeeded"],
-            stage.start(fates.fail): ["queued", "started", "failed"],
-            stage.start(fates.retry): ["queued", "started", "retrying", "started", "succeeded"],
-            stage.start(fates.retry_in_vain): ["queued", "started", "retrying", "started", "failed"],
-            stage.start(fates.be_replaced): ["queued", "started", "requeued", "started", "succeeded"],
-            stage.start(fates.ignore): ["queued", "started", "succeeded"],
-            stage.start(fates.reject): ["queued", "started", "failed"],
-        }
-        refused = stage.start(fates.refuse)
-        expired = stage.start(fates.succeed, expires=0.001)
-        revoked = await _revoke_first(stage, running)
-        expected |= {refused: ["queued", "started", "failed"]}
-        expected |= {expired: ["queued", "cancelled"], revoked: ["queued", "cancelled"]}
-        if stage.pool == "prefork":
-            expected[stage.start(fates.take_long, soft_time_limit=1)] = ["queued", "started", "timeout"]
-        if stage.pool == "prefork" or (stage.pool == "gevent" and ENDS_GREENLETS):
-            expected[stage.start(fates.take_long, time_limit=1)] = ["queued", "started", "timeout"]
-            terminated = await _terminate(stage)
-            expected[terminated] = ["queued", "started", "cancelled"]
-        await stage.over(*expected)
+    expected = {
+        stage.start(fates.succeed): ["queued", "started", "succeeded"],
+        stage.start(fates.fail): ["queued", "started", "failed"],
+        stage.start(fates.retry): ["queued", "started", "retrying", "started", "succeeded"],
+        stage.start(fates.retry_in_vain): ["queued", "started", "retrying", "started", "failed"],
+        stage.start(fates.be_replaced): ["queued", "started", "requeued", "started", "succeeded"],
+        stage.start(fates.ignore): ["queued", "started", "succeeded"],
+        stage.start(fates.reject): ["queued", "started", "failed"],
+    }
+    refused = stage.start(fates.refuse)
+    expired = stage.start(fates.succeed, expires=0.001)
+    revoked = await _revoke_first(stage, shared)
+    expected |= {refused: ["queued", "started", "failed"]}
+    expected |= {expired: ["queued", "cancelled"], revoked: ["queued", "cancelled"]}
+    if stage.pool == "prefork":
+        expected[stage.start(fates.take_long, soft_time_limit=1)] = ["queued", "started", "timeout"]
+    if stage.pool == "prefork" or (stage.pool == "gevent" and ENDS_GREENLETS):
+        expected[stage.start(fates.take_long, time_limit=1)] = ["queued", "started", "timeout"]
+        terminated = await _terminate(stage)
+        expected[terminated] = ["queued", "started", "cancelled"]
+    await stage.over(*expected)
 
-        assert expected == {job: stage.states(job) for job in expected}
-        assert "The file is empty" == stage.last(refused)["error"]
-        assert ("expired", "revoked") == (stage.last(expired)["reason"], stage.last(revoked)["reason"])
-        assert fates.SECRET not in json.dumps(stage.told)
-        assert running.process.poll() is None
+    assert expected == {job: stage.states(job) for job in expected}
+    assert "The file is empty" == stage.last(refused)["error"]
+    assert ("expired", "revoked") == (stage.last(expired)["reason"], stage.last(revoked)["reason"])
+    assert fates.SECRET not in json.dumps(stage.told)
+    assert shared.process.poll() is None
 
 
 @pytest.mark.timeout(120)
-async def test_a_job_is_known_by_its_task(stage: Stage, broker: EmbeddedRedis) -> None:
+async def test_a_job_is_known_by_its_task(stage: Stage, shared: Running) -> None:
     """
     Whatever others have wrapped around the function of a job, or put in its place, the job is told of to its end; a
     function that is called by another task is no job. Where none can be known, the log says so.
     """
-    with a_worker(stage, broker) as running:
-        expected = {stage.start(task): ["queued", "started", "succeeded"] for task in wrapped.WATCHED}
-        expected[stage.start(wrapped.retried)] = ["queued", "started", "retrying", "started", "succeeded"]
-        unwatched = [stage.start(task) for task in wrapped.UNWATCHED]
-        await stage.over(*expected)
-        running.wait_for("job not reported: the task tests.processes.wrapped.calls_what_nobody_can_find")
-        last = stage.start(fates.succeed)
-        await stage.over(last)
+    expected = {stage.start(task): ["queued", "started", "succeeded"] for task in wrapped.WATCHED}
+    expected[stage.start(wrapped.retried)] = ["queued", "started", "retrying", "started", "succeeded"]
+    unwatched = [stage.start(task) for task in wrapped.UNWATCHED]
+    await stage.over(*expected)
+    shared.wait_for("job not reported: the task tests.processes.wrapped.calls_what_nobody_can_find")
+    last = stage.start(fates.succeed)
+    await stage.over(last)
 
     assert expected == {job: stage.states(job) for job in expected}
     assert not {*unwatched} & stage.told.keys()
@@ -254,7 +278,7 @@ async def test_a_job_that_is_queued_by_its_name(stage: Stage, broker: EmbeddedRe
 
 
 @pytest.mark.timeout(120)
-async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
+async def test_cancel(stage: Stage, shared: Running) -> None:
     """
     A job that waits is cancelled at once and never runs. One that runs stops where it looks whether it should, on
     prefork also where it does not look; what it has to clean up is cleaned up, in coroutines too.
@@ -262,33 +286,32 @@ async def test_cancel(stage: Stage, broker: EmbeddedRedis) -> None:
     tasks = [fates.look_often, fates.look_in_a_group, wrapped.look_often]
     if stage.pool == "prefork":
         tasks += [fates.take_long, fates.take_long_in_async]
-    with a_worker(stage, broker):
-        waiting = stage.start(fates.look_often, args=("waiting",), countdown=1)
-        await stage.entered(waiting, "queued")
-        assert "cancelled" == (await stage.cancel(waiting))["state"]
-        running = [stage.start(task, args=(task.name,)) for task in tasks]
-        for job, task in zip(running, tasks, strict=True):
-            await stage.noted("begun", task.name)
-            assert (await stage.cancel(job))["cancelling"]
-        await stage.over(waiting, *running)
-        for task in tasks:
-            await stage.noted("cleaned up", task.name)
-        after = stage.start(fates.succeed, countdown=1.5)
-        await stage.over(after)
+    waiting = stage.start(fates.look_often, args=("waiting",), countdown=1)
+    await stage.entered(waiting, "queued")
+    assert "cancelled" == (await stage.cancel(waiting))["state"]
+    running = [stage.start(task, args=(task.name,)) for task in tasks]
+    for job, task in zip(running, tasks, strict=True):
+        await stage.noted("begun", task.name)
+        assert (await stage.cancel(job))["cancelling"]
+    await stage.over(waiting, *running)
+    for task in tasks:
+        await stage.noted("cleaned up", task.name)
+    after = stage.start(fates.succeed, countdown=1.5)
+    await stage.over(after)
 
-        assert ["queued", "cancelled"] == stage.states(waiting)
-        assert [["queued", "started", "cancelled"]] * len(running) == [stage.states(job) for job in running]
-        assert 0 == stage.notebook.llen("begun:waiting")
-        assert "cancelled" == (await stage.cancel(waiting))["state"]
+    assert ["queued", "cancelled"] == stage.states(waiting)
+    assert [["queued", "started", "cancelled"]] * len(running) == [stage.states(job) for job in running]
+    assert 0 == stage.notebook.llen("begun:waiting")
+    assert "cancelled" == (await stage.cancel(waiting))["state"]
 
 
 @pytest.mark.timeout(120)
-async def test_a_cancelled_job_is_revoked_to_celery(stage: Stage, broker: EmbeddedRedis) -> None:
+async def test_a_cancelled_job_is_revoked_to_celery(stage: Stage, shared: Running) -> None:
     """
     However a job is cancelled, its result says that it was revoked, and so do its chord, its chain and the events that
     monitors read: nobody waits for it for ever.
     """
-    with a_worker(stage, broker), revocations() as until_revoked:
+    with revocations() as until_revoked:
         running, inside = stage.start(fates.look_often, args=("running",)), stage.start(fates.look_in_a_group)
         unstored = stage.start(fates.look_often, args=("unstored",), ignore_result=True)
         waiting, retrying = stage.start(fates.look_often, countdown=4), stage.start(fates.retry_later)
@@ -319,21 +342,20 @@ async def test_a_cancelled_job_is_revoked_to_celery(stage: Stage, broker: Embedd
 @pytest.mark.parametrize("pool_name", ["prefork", "gevent"], indirect=True)
 @pytest.mark.parametrize("is_late", [False], ids=["early"], indirect=True)
 @pytest.mark.timeout(120)
-async def test_a_job_that_writes_all_the_time(stage: Stage, broker: EmbeddedRedis, redis: Redis) -> None:
+async def test_a_job_that_writes_all_the_time(stage: Stage, shared: Running, redis: Redis) -> None:
     """
     A job that writes as fast as it can is not taken for dead for it, nor is its neighbour; both can be cancelled.
     """
-    with a_worker(stage, broker):
-        writing = stage.start(fates.write_a_lot, args=("run",))
-        neighbour = stage.start(fates.look_often, args=("neighbour",))
-        await stage.noted("begun", "run")
-        await stage.noted("begun", "neighbour")
-        due, member = Keyspace.of(get_settings()).shards[0].due, f"{writing} u:alice"
-        first_end = redis.zscore(due, member)
-        await until(lambda: redis.zscore(due, member) > first_end + 1000 * LEASE, timeout=4 * LEASE)
-        await stage.cancel(neighbour)
-        stage.notebook.rpush("go on:run", "please")
-        await stage.over(writing, neighbour)
+    writing = stage.start(fates.write_a_lot, args=("run",))
+    neighbour = stage.start(fates.look_often, args=("neighbour",))
+    await stage.noted("begun", "run")
+    await stage.noted("begun", "neighbour")
+    due, member = Keyspace.of(get_settings()).shards[0].due, f"{writing} u:alice"
+    first_end = redis.zscore(due, member)
+    await until(lambda: redis.zscore(due, member) > first_end + 1000 * LEASE, timeout=4 * LEASE)
+    await stage.cancel(neighbour)
+    stage.notebook.rpush("go on:run", "please")
+    await stage.over(writing, neighbour)
 
     assert ["queued", "started", "succeeded"] == stage.states(writing)
     assert ["queued", "started", "cancelled"] == stage.states(neighbour)
@@ -356,6 +378,7 @@ async def test_a_worker_is_killed(stage: Stage, broker: EmbeddedRedis) -> None:
     await stage.entered(job, "requeued")
     with a_worker(stage, broker, visibility_timeout=3):
         await stage.noted("begun", "run", timeout=4 * PATIENCE)  # kombu on gevent looks seldom
+        await stage.until(lambda: bool(_progress(stage, job)), "no progress")  # an end comes before what waits
         stage.notebook.rpush("go on:run", "please")
         await stage.over(job)
 
@@ -386,8 +409,8 @@ def _progress(stage: Stage, job: str) -> list[dict[str, Any]]:
     return [told for told in stage.told[job] if told["state"] == "started" and "done" in told]
 
 
-async def _revoke_first(stage: Stage, running: Running) -> str:
-    worker = running.wait_for(r"(\S+@\S+) ready\.")[1]  # others of this broker answer, too
+async def _revoke_first(stage: Stage, shared: Running) -> str:
+    worker = shared.wait_for(r"(\S+@\S+) ready\.")[1]  # others of this broker answer, too
     control, id = shapes.app.control, uuid4().hex
 
     def revoke() -> list[Any] | None:
