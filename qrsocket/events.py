@@ -1,5 +1,5 @@
 """
-What happens, for those who count it, trace it or log it.
+What happens, for those who count it, trace it or log it. (Over 250 lines: one class for each event.)
 
     class Counter:
         def on_event(self, event: Event) -> None:
@@ -55,6 +55,19 @@ class NotSent:
     message_id: str
     kind: str
     cause: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """
+    This node has read messages and orders from Redis, all that came at once, and handed them to its connections.
+
+    Attributes:
+        seconds: From the reading until they were written, or wait for a client that does not read fast enough.
+    """
+
+    envelopes: int
     seconds: float
 
 
@@ -152,6 +165,35 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """
+    Connections of this node have not had a message of *stream* that is in Redis: each reads from there what it missed.
+    """
+
+    stream: str
+    connections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """
+    A connection was given messages that it had missed, as Redis had kept them.
+
+    Attributes:
+        first, last: The offsets of the first and the last of them.
+        is_level: That was all.
+    """
+
+    connection: str
+    user: str | None
+    stream: str
+    messages: int
+    first: int
+    last: int
+    is_level: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GapTold:
     """A client was told that messages are gone which it has not had. `stream`: as docs/design.md names them."""
 
@@ -160,7 +202,84 @@ class GapTold:
     stream: str
 
 
-Event: TypeAlias = Sent | NotSent | Connected | Closed | Refused | Handled | HookRan | Missed | GapTold
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """
+    What Redis publishes reaches this node: with each renewal of its lease it has Redis publish a heartbeat to it.
+
+    Attributes:
+        seconds: From the request to the heartbeat's arrival.
+    """
+
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed:
+    """
+    This node has renewed its lease.
+
+    Attributes:
+        seconds: That it took, with what is done at the same time: looking after what dead nodes have left.
+    """
+
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAsked:
+    """
+    A round trip to Redis has ended, repetitions included.
+
+    Attributes:
+        call: The name of a script, "fanout/publish" say, or a command, "INFO" say.
+        error: The class of what it raised; None if Redis has answered.
+    """
+
+    call: str
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """
+    A job that is watched has entered a state, as Redis has taken it. Told in the process that has reported it: who has
+    queued it, or the worker; that a job is lost, in the one that has found out.
+
+    Attributes:
+        state: As docs/jobs.md lists them.
+        seconds: Of "started", for which it has waited; of an end, for which it has run. None if that is not known.
+    """
+
+    job: str
+    task: str
+    user: str | None
+    state: str
+    attempt: int
+    seconds: float | None
+
+
+Event: TypeAlias = (
+    Sent
+    | NotSent
+    | Relayed
+    | Connected
+    | Closed
+    | Refused
+    | Handled
+    | HookRan
+    | Missed
+    | Behind
+    | Recovered
+    | GapTold
+    | Heartbeat
+    | LeaseRenewed
+    | RedisAsked
+    | JobChanged
+)
 
 
 class Observer(Protocol):

@@ -4,7 +4,8 @@ import asyncio
 import builtins
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
@@ -15,6 +16,8 @@ import hiredis
 import redis.asyncio
 from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
+from qrsocket import events
+from qrsocket.events import RedisAsked
 from qrsocket.failures import NO_PRIMARY
 from qrsocket.internals.redis import aexchange, deadline, exchange
 from qrsocket.patience import Patience
@@ -23,6 +26,7 @@ from qrsocket.patient_timeout import PatientTimeout
 T = TypeVar("T")
 INCLUDE = re.compile(r"^ *--include (\S+)\n", re.MULTILINE)
 Argument: TypeAlias = str | bytes | int | float
+UNOBSERVED = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Script:
     """
 
     source: str
+    name: str = field(default="script", compare=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +62,7 @@ class Script:
         source = _with_includes(name, set())
         # Redis takes the flags of a script from its very first line.
         flags, source = source.split("\n", 1) if source.startswith("#!") else ("#!lua", source)
-        return Script("\n".join([flags, f"-- {base}", source]))
+        return Script("\n".join([flags, f"-- {base}", source]), name)
 
 
 def _with_includes(name: str, included: set[str]) -> str:
@@ -81,6 +86,10 @@ class Call(Generic[T]):
     command: tuple[Argument, ...]
     parse: Callable[[Any], T]
     script: Script | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.command[0]) if self.script is None else self.script.name
 
     @property
     def words(self) -> tuple[Argument, ...]:
@@ -136,16 +145,17 @@ def run_all(client: "redis.Redis", calls: Iterable[Call[T]], patience: Patience)
     try:
         for call in calls:
             words = call.words
-            while True:
-                deadline.set(time.monotonic() + patience.left())
-                try:
-                    answer = _answer_blocking(client, call, words)
-                    break
-                except RedisError as error:
-                    pause = patience.pause_after(error)
-                time.sleep(pause)
-                # Another server may answer now, that knows the script from before: `epoch.lua` is to notice.
-                words = call.words_with_source
+            with _noted(call):
+                while True:
+                    deadline.set(time.monotonic() + patience.left())
+                    try:
+                        answer = _answer_blocking(client, call, words)
+                        break
+                    except RedisError as error:
+                        pause = patience.pause_after(error)
+                    time.sleep(pause)
+                    # Another server may answer now, that knows the script from before: `epoch.lua` is to notice.
+                    words = call.words_with_source
             answers.append(call.parse(answer))
     finally:
         deadline.reset(before)
@@ -157,17 +167,35 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
     answers: list[T] = []
     for call in calls:
         words = call.words
-        while True:
-            try:
-                async with PatientTimeout(patience.left()):
-                    answer = await _answer(client, call, words)
-                break
-            except (RedisError, builtins.TimeoutError) as error:
-                pause = patience.pause_after(error)
-            await asyncio.sleep(pause)
-            words = call.words_with_source
+        with _noted(call):
+            while True:
+                try:
+                    async with PatientTimeout(patience.left()):
+                        answer = await _answer(client, call, words)
+                    break
+                except (RedisError, builtins.TimeoutError) as error:
+                    pause = patience.pause_after(error)
+                await asyncio.sleep(pause)
+                words = call.words_with_source
         answers.append(call.parse(answer))
     return answers
+
+
+def _noted(call: Call[Any]) -> AbstractContextManager[None]:
+    """Tell those who observe of a round trip that is made in the block."""
+    return _observed(call) if events.observers else UNOBSERVED
+
+
+@contextmanager
+def _observed(call: Call[Any]) -> Iterator[None]:
+    began_at, failure = time.monotonic(), None
+    try:
+        yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        events.notify(RedisAsked(call.name, failure, time.monotonic() - began_at))
 
 
 def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Argument, ...]) -> Any:

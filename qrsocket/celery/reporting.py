@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from qrsocket.celery.run import Run
 from qrsocket.errors import Unavailable
+from qrsocket.jobs.noting import note_job
 from qrsocket.jobs.table import Advanced, Answer, JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.sender.ask import ask_blocking
@@ -102,7 +103,10 @@ def report(
     Raises:
         Unavailable: Redis did not answer. It may or may not have heard it.
     """
-    return ask_blocking(settings, [jobs_of(settings, key).advance(event, key, fields)], wait)[0]
+    advanced = ask_blocking(settings, [jobs_of(settings, key).advance(event, key, fields)], wait)[0]
+    if advanced.answer is Answer.OK and advanced.job is not None:
+        note_job(key.owner, advanced.job)
+    return advanced
 
 
 def write_piece(run: Run) -> bool:

@@ -19,6 +19,7 @@ from qrsocket.celery.reporting import Reports, jobs_of, report, write_piece
 from qrsocket.celery.run import Run
 from qrsocket.celery.stopping import stop
 from qrsocket.errors import Unavailable
+from qrsocket.jobs.noting import note_job
 from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run as run_call
@@ -126,8 +127,12 @@ class Watcher:
             return
         self._reaped_at, settings = now, self._settings
         for keys in Keyspace.of(settings).shards:
-            while run_call(clients.blocking(settings), Jobs(keys, settings).reap(), timeout=settings.redis_timeout):
-                pass
+            call, more = Jobs(keys, settings).reap(), True
+            while more:
+                overdue = run_call(clients.blocking(settings), call, timeout=settings.redis_timeout)
+                more = overdue.more
+                for owner, job in overdue.jobs:
+                    note_job(owner, job)
 
 
 _watchers: dict[Settings, Watcher] = {}

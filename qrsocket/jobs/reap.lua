@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Decide about jobs of which nothing was heard in time, and tell who waits where in line. Any process may call it.
 -- ARGV[2]  most jobs in this call
--- Returns 1 if another call has work to do, otherwise 0.
+-- Returns {more, owner, job, owner, job, …}: 1 if another call has work to do, otherwise 0; and the jobs that were decided
+-- about, as JSON.
 --include jobs/job
 local now, batch = clock(), tonumber(ARGV[2])
 local beat = redis.call('HGET', server, 'jobs_beat')
@@ -11,7 +12,7 @@ if not beat or now - beat > terms.lease_ms / 2 then
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', digits(now + terms.lease_ms))) do
     redis.call('ZADD', due, digits(now + terms.lease_ms), member)
   end
-  return 0
+  return {0}
 end
 
 local function decide(job)
@@ -28,9 +29,15 @@ local function decide(job)
 end
 
 local members = redis.call('ZRANGEBYSCORE', due, '-inf', digits(now), 'LIMIT', 0, batch)
+local decided = {#members == batch and 1 or 0}
 for _, member in ipairs(members) do
   local job = read_job(split_member(member))
-  if job then decide(job) else redis.call('ZREM', due, member) end
+  if job then
+    decide(job)
+    decided[#decided + 1], decided[#decided + 2] = job.owner, shown(job)
+  else
+    redis.call('ZREM', due, member)
+  end
 end
 
 -- Once a second, for those who are about to have their turn: the others learn of it when they come closer.
@@ -51,4 +58,4 @@ if now - (redis.call('HGET', server, 'lines_at') or 0) >= LINE_MS then
     end
   end
 end
-return #members == batch and 1 or 0
+return decided

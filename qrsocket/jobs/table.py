@@ -83,6 +83,19 @@ class Advanced(NamedTuple):
     job: dict[str, Any] | None
 
 
+class Overdue(NamedTuple):
+    """
+    What was decided about jobs that nothing was heard of.
+
+    Attributes:
+        more: There may be others.
+        jobs: Owner and job, as its owner sees it.
+    """
+
+    more: bool
+    jobs: tuple[tuple[Stream, dict[str, Any]], ...]
+
+
 class Beat(NamedTuple):
     """A sign of life of a run, and how far it is: `done`, `total` and `message`, if that has changed."""
 
@@ -123,9 +136,9 @@ class Jobs(NamedTuple):
             args += [*key, run, to_json(told) if told else b""]
         return self._call("beat", args, lambda reply: [Answer(word.decode()) for word in reply])
 
-    def reap(self) -> Call[bool]:
-        """Describe a look at those jobs that nothing was heard of in time; run, it says whether there are more."""
-        return self._call("reap", [REAP_BATCH], bool)
+    def reap(self) -> Call[Overdue]:
+        """Describe a look at those jobs that nothing was heard of in time, and a decision about them."""
+        return self._call("reap", [REAP_BATCH], _parse_overdue)
 
     def announce(self, queues: Collection[str], tasks: Mapping[str, bytes]) -> Call[int]:
         """Describe what a worker says of itself, for a lease: its queues, and how its tasks are told of."""
@@ -178,6 +191,14 @@ def _parse_piece(number: int, fields: Sequence[bytes]) -> dict[str, Any]:
     known = dict(zip(fields[::2], fields[1::2], strict=True))
     piece: dict[str, Any] = {"n": number, "text": known[b"t"].decode()}
     return piece | {"anew": True} if known[b"a"] == b"1" else piece
+
+
+def _parse_overdue(reply: list[Any]) -> Overdue:
+    more, *words = reply
+    return Overdue(
+        bool(more),
+        tuple((owner.decode(), from_json(job)) for owner, job in zip(words[::2], words[1::2], strict=True)),
+    )
 
 
 def _parse_advanced(reply: list[Any]) -> Advanced:

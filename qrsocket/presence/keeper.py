@@ -7,12 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+from qrsocket import events
 from qrsocket.errors import Unavailable
+from qrsocket.events import LeaseRenewed
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.position import Position
 from qrsocket.presence import table
-from qrsocket.presence.answers import Renewed, Transition
+from qrsocket.presence.answers import Transition
+from qrsocket.presence.audit import Audit
 from qrsocket.presence.calls import call_redis
+from qrsocket.presence.canary import Canary
 from qrsocket.presence.mailbox import Mailbox
 from qrsocket.presence.registry import Fenced, Registration, Registry
 from qrsocket.roundtrip import Call
@@ -22,7 +26,6 @@ from qrsocket.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-ROUNDS_PER_AUDIT = 10
 
 
 class Keeper:
@@ -30,6 +33,7 @@ class Keeper:
     Attributes:
         node: The name that the lease is held under; changes when the node was fenced.
         mailbox: Transitions of users that this node is to tell.
+        canary: Whether what Redis publishes reaches this node.
         is_stopping: It takes over nothing more from dead nodes.
     """
 
@@ -58,6 +62,7 @@ class Keeper:
         """
         self.node, self.is_stopping = "", False
         self.mailbox = Mailbox(on_transition, grace=settings.offline_grace, lease=settings.lease)
+        self.canary = Canary(settings.lease)
         self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
         self._here, self._count = here, count
         self._registry = Registry(settings, count, proof, on_revoked, self.mailbox, on_top, trouble)
@@ -67,8 +72,7 @@ class Keeper:
         # The epoch in which the node joined, of each shard, and the names that it had and has not given up yet.
         self._epochs: dict[Keys, str] = {}
         self._former: list[str] = []
-        self._rounds = 0
-        self._odd: set[Keys] = set()  # shards that had other streams of this node at the last audit
+        self._audit = Audit()
 
     @property
     def is_live(self) -> bool:
@@ -151,6 +155,7 @@ class Keeper:
         if self.node:
             self._former.append(self.node)
         self.node, self._renewed_at = node, time.monotonic()
+        self.canary.begin(node)
         self._registry.returning = set(self._here())
         if redis_forgot:
             self._registry.returning |= self.mailbox.of_the_gone()
@@ -184,7 +189,8 @@ class Keeper:
     async def _keep(self) -> None:
         """Renew the lease, reap the dead, and tell what Redis may not know, until fenced."""
         while not self._fenced.is_set():
-            self._rounds += 1
+            self._audit.next()
+            began_at = time.monotonic()
             try:
                 with self._trouble.noted("presence"):
                     for keys in self._keyspace.shards:
@@ -192,6 +198,8 @@ class Keeper:
                             raise Fenced
                         await self._reap(keys)
                     self._renewed_at = time.monotonic()
+                    if events.observers:
+                        events.notify(LeaseRenewed(self.node, self._renewed_at - began_at))
                     await self._registry.tell_doubtful(self.node, self._renewed_at + self._settings.renew_interval)
                     await self._give_up_former_names()
                     self.mailbox.forget(self._count)
@@ -205,6 +213,7 @@ class Keeper:
 
     async def _renew(self, keys: Keys) -> bool:
         """Return whether the node may go on under its name."""
+        self.canary.asked(keys.channel(self.node))
         call = table.renew(keys, self.node, lease=self._settings.lease, grace=self._settings.offline_grace)
         renewed = await self._call(call)
         if renewed is None or renewed.epoch != self._epochs[keys]:
@@ -213,21 +222,11 @@ class Keeper:
             # An answer was lost that handed them over.
             for transition in await self._call(table.claims(keys, self.node)):
                 self.mailbox.take(transition)
-        return self._is_as_expected(keys, renewed)
-
-    def _is_as_expected(self, keys: Keys, renewed: Renewed) -> bool:
-        """Compare, now and then, what Redis has of this node with what there is. To come back mends any difference."""
-        if self._rounds % ROUNDS_PER_AUDIT or self._registry.doubtful:
-            return True
-        here = sum(self._keyspace.of_stream(stream) is keys for stream in self._here())
-        if here == renewed.streams:
-            self._odd.discard(keys)
-        elif keys not in self._odd:
-            self._odd.add(keys)  # once: somebody is on the way
-        else:
-            self._odd.clear()
-            logger.warning("node %s joins again: Redis knows of other streams than its %d", self.node, here)
-            return False
+        if self._audit.is_due and not self._registry.doubtful:
+            here = sum(self._keyspace.of_stream(stream) is keys for stream in self._here())
+            if self._audit.fails(keys, here, renewed.streams):  # to come back mends any difference
+                logger.warning("node %s joins again: Redis knows of other streams than its %d", self.node, here)
+                return False
         return True
 
     async def _give_up_former_names(self) -> None:

@@ -9,7 +9,9 @@ begun or since this node did not hear a message, reads from the stream until it 
 from collections import Counter
 from collections.abc import Callable
 
+from qrsocket import events
 from qrsocket.errors import CloseCode
+from qrsocket.events import Behind, Recovered
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
@@ -277,6 +279,9 @@ class Hub:
         feed.position = position
         fallen, feed.live = feed.live, {}
         feed.behind |= fallen
+        if fallen and events.observers:
+            stream = next(iter(fallen.values())).stream
+            events.notify(Behind(stream, tuple(fallen)))
         for subscription in fallen.values():
             subscription.position = before
             self._on_behind(subscription)
@@ -287,7 +292,12 @@ class Hub:
             connection.offer_entry(subscription, entry)
         subscription.position = page.reached
         self._heard(feed, page.top)
-        if subscription.position == feed.position and connection.has_room:
+        is_level = subscription.position == feed.position
+        if page.entries and events.observers:
+            first, last = page.entries[0].offset, page.entries[-1].offset
+            about = (connection.id, connection.user, subscription.stream)
+            events.notify(Recovered(*about, len(page.entries), first, last, is_level))
+        if is_level and connection.has_room:
             if feed.behind.pop(connection.id, None) is subscription:
                 feed.live[connection.id] = subscription
         else:

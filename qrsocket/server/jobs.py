@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from qrsocket import clients
-from qrsocket.jobs.table import JobKey, Jobs, Omitted, State
+from qrsocket.jobs.noting import note_job
+from qrsocket.jobs.table import Advanced, Answer, JobKey, Jobs, Omitted, State
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
 from qrsocket.server.runtime import Node
@@ -59,7 +60,11 @@ class JobQueries:
 
     async def cancel(self, id: str) -> dict[str, Any] | None:
         """Have a job stop, if it has not ended. Returns it as it is then."""
-        return (await self._run(self._jobs.advance("cancel", self._key(id)))).job  # type: ignore[no-any-return]
+        advanced: Advanced = await self._run(self._jobs.advance("cancel", self._key(id)))
+        job = advanced.job
+        if advanced.answer is Answer.OK and job is not None and job["state"] == State.CANCELLED:
+            note_job(self._owner, job)  # it had not begun; otherwise its worker reports it
+        return job
 
     async def pieces(self, id: str, after: int) -> AsyncIterator[dict[str, Any]]:
         """Yield what a job has written after the piece with the number *after*. `gap`: before it some are not kept."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from qrsocket import clients
+from qrsocket.jobs.noting import note_job
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import arun
@@ -16,7 +17,10 @@ async def reap_jobs(settings: Settings, trouble: Trouble) -> None:
     while True:
         with trouble.noted("jobs"):
             for keys in Keyspace.of(settings).shards:
-                call = Jobs(keys, settings).reap()
-                while await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout):
-                    pass
+                call, more = Jobs(keys, settings).reap(), True
+                while more:
+                    overdue = await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout)
+                    more = overdue.more
+                    for owner, job in overdue.jobs:
+                        note_job(owner, job)
         await asyncio.sleep(random.uniform(0.9, 1.1) * settings.renew_interval)  # noqa: S311 - spreads the load

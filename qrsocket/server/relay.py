@@ -1,10 +1,11 @@
 """From this node's channel to its sockets. Never waits for a client, never parses a message."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from qrsocket import events
-from qrsocket.events import Missed
+from qrsocket.events import Missed, Relayed
 from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.message import Kind
@@ -26,6 +27,7 @@ class Relay:
         outbox: Outbox,
         ring: Ring | None,
         on_probe: Callable[[str], None],
+        on_heartbeat: Callable[[bytes], None],
         on_doubt: Callable[[], None],
     ) -> None:
         """
@@ -33,10 +35,11 @@ class Relay:
             outbox: Of the hub's connections.
             ring: What messages must be signed by.
             on_probe: Gets the id of a probe of `qrsocket doctor`; must not block.
+            on_heartbeat: Gets the channel on which the node's own heartbeat came; must not block.
             on_doubt: Called when an envelope may have been lost; must not block.
         """
         self._hub, self._outbox, self._ring = hub, outbox, ring
-        self._on_probe, self._on_doubt = on_probe, on_doubt
+        self._on_probe, self._on_heartbeat, self._on_doubt = on_probe, on_heartbeat, on_doubt
         self._next: dict[bytes, int] = {}  # number of the next envelope, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
@@ -48,12 +51,15 @@ class Relay:
         self._on_doubt()  # what was published while it was not open did not come
 
     def _on_read(self, envelopes: list[tuple[bytes, bytes]]) -> None:
+        began_at = time.monotonic() if events.observers else 0.0
         self._outbox.hold()
         try:
             for channel, data in envelopes:
                 self._on_envelope(channel, data)
         finally:
             self._outbox.flush()
+        if events.observers:
+            events.notify(Relayed(len(envelopes), time.monotonic() - began_at))
 
     def _on_envelope(self, channel: bytes, data: bytes) -> None:
         try:
@@ -62,6 +68,8 @@ class Relay:
             if kind is PROBE:
                 self._on_probe(envelope.message_id)
                 return
+            if kind is HEARTBEAT:
+                self._on_heartbeat(channel)
             expected = self._next.get(channel)
             self._next[channel] = envelope.number + 1
             # A heartbeat has the number of the last envelope.

@@ -106,12 +106,14 @@ class Node:
     @property
     def is_ready(self) -> bool:
         """Whether a message to a connection that is opened now would arrive."""
-        return self._is_heard and not self.is_draining
+        return self._is_heard and not self.is_draining and not self.keeper.canary.is_deaf
 
     @property
     def cause(self) -> str:
         """Why it is not ready, in words that may be shown to anybody."""
-        return "the node stops" if self.is_draining else self.trouble.cause
+        if self.is_draining:
+            return "the node stops"
+        return self.trouble.cause or ("what Redis publishes does not arrive" if self.keeper.canary.is_deaf else "")
 
     @property
     def _is_heard(self) -> bool:
@@ -167,7 +169,14 @@ class Node:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
         self._subscriber = Subscriber(self.settings, channels, self.trouble)
-        relay = Relay(self.hub, self.outbox, self.settings.ring, self._on_probe, self._catch_up.suspect)
+        relay = Relay(
+            self.hub,
+            self.outbox,
+            self.settings.ring,
+            self._on_probe,
+            self.keeper.canary.heard,
+            self._catch_up.suspect,
+        )
         async with asyncio.TaskGroup() as group:
             relaying = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,40 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 from httpx2 import AsyncClient
 from prometheus_client import CollectorRegistry
+from redis import Redis
 
 from qrsocket import SocketError, Unavailable, events, socket
+from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.errors import CloseCode
-from qrsocket.events import Closed, Connected, Event, GapTold, Handled, HookRan, Missed, NotSent, Refused, Sent
+from qrsocket.events import (
+    Behind,
+    Closed,
+    Connected,
+    Event,
+    GapTold,
+    Handled,
+    Heartbeat,
+    HookRan,
+    JobChanged,
+    LeaseRenewed,
+    Missed,
+    NotSent,
+    Recovered,
+    RedisAsked,
+    Refused,
+    Relayed,
+    Sent,
+)
+from qrsocket.keys import Keyspace
 from qrsocket.prometheus import Metrics
 from qrsocket.server import SocketRouter
+from qrsocket.settings import get_settings
 from qrsocket.testing import client
-from tests.app.conftest import Serve
+from tests.app.conftest import Serve, serving
 from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
+from tests.redis.outages import deafening
 
 
 class Seen(list[Event]):
@@ -171,6 +195,15 @@ def test_what_is_counted() -> None:
         Missed(3, 5),
         GapTold("c1", "alice", "u:alice"),
         GapTold("c1", "alice", "t:room"),
+        Relayed(3, 0.001),
+        Behind("t:room", ("c1", "c2")),
+        Recovered("c1", "alice", "t:room", 7, 1, 7, True),
+        Heartbeat("n1", 0.001),
+        RedisAsked("fanout/publish", None, 0.001),
+        RedisAsked("fanout/publish", "Unavailable", 2.0),
+        JobChanged("j1", "count", "alice", "queued", 1, None),
+        JobChanged("j1", "count", "alice", "started", 1, 0.5),
+        JobChanged("j1", "count", "alice", "succeeded", 1, 3.0),
     ):
         metrics.on_event(event)
 
@@ -194,7 +227,22 @@ def test_what_is_counted() -> None:
         ("missed_total",): 1,
         ("gaps_total", "user"): 1,
         ("gaps_total", "topic"): 1,
+        ("envelopes_total",): 3,
+        ("relay_seconds_count",): 1,
+        ("behind_total", "topic"): 2,
+        ("recovered_total", "topic"): 7,
+        ("heartbeat_seconds_count",): 1,
+        ("lease_renewed_timestamp_seconds",): 0,
+        ("redis_seconds_count", "fanout/publish"): 2,
+        ("redis_failed_total", "fanout/publish", "Unavailable"): 1,
+        ("jobs_total", "count", "queued"): 1,
+        ("jobs_total", "count", "started"): 1,
+        ("jobs_total", "count", "succeeded"): 1,
+        ("job_wait_seconds_count", "count"): 1,
+        ("job_run_seconds_count", "count", "succeeded"): 1,
     } == values(registry)
+    metrics.on_event(LeaseRenewed("n1", 0.001))
+    assert values(registry)["lease_renewed_timestamp_seconds",] == pytest.approx(time.time(), abs=PATIENCE)
 
 
 async def test_prometheus_reads_them(serve: Serve) -> None:
@@ -242,13 +290,94 @@ async def test_a_client_with_a_gap(configure: Configure, seen: Seen) -> None:
     assert [("alice", "u:alice")] == [(gap.user, gap.stream) for gap in seen.of(GapTold)]
 
 
+async def test_what_comes_from_redis(serve: Serve, open_client: Open, configure: Configure, seen: Seen) -> None:
+    """
+    The round trips, the envelopes, the lease and the heartbeat that comes with it are told.
+    """
+    configure(renew_interval=20 * MS)
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    await socket.to("alice").send("hi")
+    await alice.receive_text()
+    await until(lambda: len(seen.of(LeaseRenewed)) > 1 and len(seen.of(Heartbeat)) > 1)
+
+    calls = {asked.call for asked in seen.of(RedisAsked)}
+    assert {"presence/join", "presence/attach", "presence/renew", "fanout/publish"} <= calls
+    assert {None} == {asked.error for asked in seen.of(RedisAsked)}
+    assert sum(relayed.envelopes for relayed in seen.of(Relayed)) > 1
+    assert seen.of(Heartbeat)[0].node == seen.of(LeaseRenewed)[0].node
+    timed = (RedisAsked, Relayed, Heartbeat, LeaseRenewed)
+    assert all(0 < event.seconds < PATIENCE for kind in timed for event in seen.of(kind))
+
+
+async def test_what_was_missed_and_read_again(
+    serve: Serve, open_client: Open, configure: Configure, seen: Seen, redis: Redis
+) -> None:
+    """
+    That a connection falls behind is told, and that it was given what it had missed.
+    """
+    configure(renew_interval=20 * MS)
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    stream, keys = "u:alice", Keyspace.of(get_settings()).of_stream("u:alice")
+    (node,) = redis.hkeys(keys.route(stream))
+    await socket.to("alice").send(0)
+    await alice.receive()
+    redis.hdel(keys.route(stream), node)  # nothing is published to it
+    for number in range(1, 4):
+        await socket.to("alice").send(number)
+    redis.hset(keys.route(stream), node, 1)
+    await socket.to("alice").send(4)
+
+    assert [1, 2, 3, 4] == [await alice.receive() for _ in range(4)]
+    (fallen,) = seen.of(Behind)
+    (connected,) = seen.of(Connected)
+    assert (stream, (connected.connection,)) == (fallen.stream, fallen.connections)
+    (recovered,) = seen.of(Recovered)
+    assert ("alice", stream, 4, 3, True) == (
+        recovered.user,
+        recovered.stream,
+        recovered.messages,
+        recovered.last - recovered.first,
+        recovered.is_level,
+    )
+
+
+async def test_a_deaf_node_is_not_ready(configure: Configure, redis_server: EmbeddedRedis) -> None:
+    """
+    Where Redis takes what a node says, and what it publishes does not come back, the node is not ready and says so,
+    until it does.
+    """
+    async with deafening(redis_server.port) as (port, is_deaf):
+        # It subscribes anew after so much silence: within it, it is deaf for longer than a lease.
+        url = f"redis://127.0.0.1:{port}/0"
+        configure(redis_url=url, renew_interval=50 * MS, lease=500 * MS, redis_timeout=PATIENCE)
+        app = FastAPI()
+        app.include_router(router_of_named_users())
+        async with serving(app) as address, AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as http:
+
+            async def ready() -> tuple[int, Any]:
+                answer = await http.get("/socket/ready")
+                return answer.status_code, answer.json().get("cause")
+
+            async with asyncio.timeout(PATIENCE):
+                while await ready() != (200, None):
+                    await asyncio.sleep(MS)
+                is_deaf.set()
+                while (seen := await ready()) == (200, None):
+                    await asyncio.sleep(MS)
+                assert (503, "what Redis publishes does not arrive") == seen
+                is_deaf.clear()
+                while await ready() != (200, None):
+                    await asyncio.sleep(MS)
+
+
 def test_the_page_has_them_all() -> None:
     """
     docs/metrics.md lists each metric with its labels, and no other.
     """
     page = (Path(__file__).parent.parent.parent / "docs" / "metrics.md").read_text()
     registry = CollectorRegistry()
-    labels = {one._name: one._labelnames for one in vars(Metrics(registry)).values() if hasattr(one, "_labelnames")}
+    Metrics(registry)
+    labels = {one._name: one._labelnames for one in registry._collector_to_names}  # type: ignore[attr-defined]
     made = {
         (family.name + ("_total" if family.type == "counter" else ""), family.type): set(labels[family.name])
         for family in registry.collect()

@@ -210,6 +210,25 @@ def test_a_message_that_was_missed(scene: Scene) -> None:
     assert [False] * 3 == [scene.hub.is_behind(subscription) for subscription in subscriptions]
 
 
+def test_observers_are_told_who_is_behind_and_who_has_read(scene: Scene) -> None:
+    """
+    All that fall behind together in one event, and each page of each; an empty page is none.
+    """
+    seen: list[events.Event] = []
+    subscriptions = [scene.join(scene.connect(f"c{number}"), ROOM) for number in range(2)]
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        scene.send(ROOM, 13)
+        scene.hub.take_page(subscriptions[0], page(13, 11, 12, reached=12), at(13))
+        scene.hub.take_page(subscriptions[0], page(13, 13), at(13))
+        scene.hub.take_page(subscriptions[1], page(13, reached=13), at(13))
+
+    assert [
+        events.Behind(ROOM, ("c0", "c1")),
+        events.Recovered("c0", "ada", ROOM, 2, 11, 12, False),
+        events.Recovered("c0", "ada", ROOM, 1, 13, 13, True),
+    ] == seen
+
+
 def test_what_is_sent_meanwhile_is_read_too(scene: Scene) -> None:
     """
     Who is behind gets nothing by frame; when its page does not reach the newest that is known, it reads on.

@@ -34,8 +34,10 @@ class Relayed:
         self.ada: Stub = self.scene.connect("c1")
         self.scene.join(self.ada, "u:ada", 10)
         self.probes: list[str] = []
+        self.heartbeats: list[bytes] = []
         self.doubts = 0
-        self.relay = Relay(self.scene.hub, self.ada._outbox, ring, self.probes.append, self._doubt)
+        outbox, probed, beaten = self.ada._outbox, self.probes.append, self.heartbeats.append
+        self.relay = Relay(self.scene.hub, outbox, ring, probed, beaten, self._doubt)
 
     async def read(self, *reads: list[tuple[bytes, bytes]]) -> list[str]:
         """Let it read *reads*, and return what the client has been told."""
@@ -156,4 +158,7 @@ async def test_what_is_missing_is_told_to_observers() -> None:
     with events.observed(observer):
         await Relayed().read([(NODE, envelope(1, 11)), (NODE, envelope(3, 12))])
 
-    assert [events.Missed(2, 3)] == seen
+    missed, relayed = seen
+    assert events.Missed(2, 3) == missed
+    assert isinstance(relayed, events.Relayed)
+    assert 2 == relayed.envelopes

@@ -87,3 +87,40 @@ async def between(port: int, pass_on: Callable[[bytes], Awaitable[bool]]) -> Asy
         yield proxy.sockets[0].getsockname()[1]
         for writer in writers:
             writer.close()
+
+
+@asynccontextmanager
+async def deafening(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """
+    A proxy to *port*, and an event: while it is set, nothing that is published passes, and everything else does.
+    """
+    is_deaf, writers = asyncio.Event(), list[asyncio.StreamWriter]()
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((to_client, to_server))
+        subscribes = False
+
+        async def there() -> None:
+            nonlocal subscribes
+            while words := await client.read(65_536):
+                subscribes = subscribes or b"SUBSCRIBE" in words
+                to_server.write(words)
+            to_server.close()
+
+        async def back() -> None:
+            while answer := await server.read(65_536):
+                if not (subscribes and is_deaf.is_set()):
+                    to_client.write(answer)
+            to_client.close()
+
+        with suppress(OSError):
+            await asyncio.gather(there(), back())
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1], is_deaf
+    finally:
+        listener.close()
+        for writer in writers:
+            writer.close()

@@ -1,11 +1,16 @@
 """The state machine of a job: which word counts, what its owner is told, and what is decided when no word comes."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis as redis_py
 
+from qrsocket import events
+from qrsocket.celery.reporting import report
+from qrsocket.embedded_redis import EmbeddedRedis
+from qrsocket.events import JobChanged
 from qrsocket.fanout.history import tops
 from qrsocket.fanout.publish import publish
 from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, Jobs
@@ -88,7 +93,7 @@ class Scene:
         self.do(self.jobs.reap())
         for member, at in self.client.zrange(self.keys.due, 0, -1, withscores=True):
             self.client.zadd(self.keys.due, {member: at - seconds * 1000})
-        while self.do(self.jobs.reap()):
+        while self.do(self.jobs.reap()).more:
             pass
 
 
@@ -183,6 +188,41 @@ def test_no_sign_of_life(scene: Scene, is_late: bool, states: list[str]) -> None
 
     assert ["queued", "started", *states] == scene.counted()
     assert 0 == scene.client.zcard(scene.keys.due)
+
+
+def test_observers_are_told_of_what_is_decided(scene: Scene) -> None:
+    """
+    A process that looks after others' jobs learns which are lost.
+    """
+    scene.say("started", run="r1", is_late=False)
+    for member, at in scene.client.zrange(scene.keys.due, 0, -1, withscores=True):
+        scene.client.zadd(scene.keys.due, {member: at - 1000 * (get_settings().lease + 1)})
+    overdue = scene.do(scene.jobs.reap())
+
+    assert (False, [(ALICE, "j1", "lost")]) == (
+        overdue.more,
+        [(owner, job["id"], job["state"]) for owner, job in overdue.jobs],
+    )
+
+
+def test_observers_are_told_of_each_state(scene: Scene, redis_server: EmbeddedRedis) -> None:
+    """
+    By the process that reports it, as Redis has taken it: with whose job it is, and how long it has waited and run.
+    """
+    seen: list[events.Event] = []
+    about = {"id": "j1", "task": "t", "turn": 0, "attempt": 1, "delay_ms": 0, "window_ms": 60_000}
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        for word, said in (("queued", {}), ("started", {"run": "r1"}), ("ended", {"run": "r1", "state": "failed"})):
+            report(get_settings(), word, KEY, about | said)
+        report(get_settings(), "ended", KEY, about | {"run": "r1", "state": "failed"})  # it is over already
+    changed = [event for event in seen if isinstance(event, JobChanged)]
+
+    assert [("j1", "t", "alice", state, 1) for state in ("queued", "started", "failed")] == [
+        (event.job, event.task, event.user, event.state, event.attempt) for event in changed
+    ]
+    assert changed[0].seconds is None
+    assert all(0 <= event.seconds < PATIENCE for event in changed[1:] if event.seconds is not None)
+    assert None not in [event.seconds for event in changed[1:]]
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["early", "late"])
