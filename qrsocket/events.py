@@ -72,6 +72,33 @@ class Relayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """
+    A message that came from Redis was offered to the connections of this node that are subscribed to *stream*. Only for
+    observers that have asked for it: see `observe`.
+
+    Attributes:
+        message_id: As Redis knows it. It holds the one that `Delivery` has.
+        offset: Of the message in *stream*; None if it is not kept.
+        written: Connections to which it is written.
+        waiting: Those for which it waits, since their clients do not read fast enough.
+        dropped: Those that do not get it: they are closing, or it is not kept and they are too slow.
+        behind: Those that read it from Redis, after what they have missed.
+        left_out: Those that it is not meant for: `socket.others`.
+    """
+
+    message_id: str
+    kind: str
+    stream: str
+    offset: int | None
+    written: tuple[str, ...]
+    waiting: tuple[str, ...]
+    dropped: tuple[str, ...]
+    behind: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """
     A WebSocket was opened.
@@ -266,6 +293,7 @@ Event: TypeAlias = (
     Sent
     | NotSent
     | Relayed
+    | Offered
     | Connected
     | Closed
     | Refused
@@ -289,25 +317,35 @@ class Observer(Protocol):
 
 
 observers: tuple[Observer, ...] = ()
+# Of those, who wants to know of each message.
+message_observers: tuple[Observer, ...] = ()
 
 
-def observe(observer: Observer) -> None:
-    """Have *observer* told of what happens in this process, from now on. To add it twice changes nothing."""
-    global observers
+def observe(observer: Observer, *, messages: bool = False) -> None:
+    """
+    Have *observer* told of what happens in this process, from now on. To add it twice changes nothing.
+
+    Args:
+        messages: Tell it also what becomes of each message that comes to this node (`Offered`): that costs some µs for
+            each, and more for each connection.
+    """
+    global observers, message_observers
     if not any(one is observer for one in observers):
         observers = (*observers, observer)
+        message_observers = (*message_observers, observer) if messages else message_observers
 
 
 def stop_observing(observer: Observer) -> None:
     """Tell *observer* nothing more. One that is not told already is no error."""
-    global observers
+    global observers, message_observers
     observers = tuple(one for one in observers if one is not observer)
+    message_observers = tuple(one for one in message_observers if one is not observer)
 
 
 @contextmanager
-def observed(observer: Observer) -> Iterator[None]:
+def observed(observer: Observer, *, messages: bool = False) -> Iterator[None]:
     """Have *observer* told until the block ends: for tests."""
-    observe(observer)
+    observe(observer, messages=messages)
     try:
         yield
     finally:
@@ -321,7 +359,7 @@ def notify(event: Event) -> None:
         if events.observers:
             events.notify(Missed(expected, got))
     """
-    for observer in observers:
+    for observer in message_observers if type(event) is Offered else observers:
         try:
             observer.on_event(event)
         except Exception:

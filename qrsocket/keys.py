@@ -98,6 +98,10 @@ class Keys:
         """String: when the user was last revoked (Unix ms). What was issued before does not count any more."""
         return f"{self.base}revoked:{stream}"
 
+    def trail(self, name: str) -> str:
+        """List: JSON of what became of the message, or in the stream, with this *name*: see `qrsocket.trail`."""
+        return f"{self.base}trail:{name}"
+
     def sent(self, message_id: str) -> str:
         """String: the answer to a publish, so that the same message is not sent twice."""
         return f"{self.base}sent:{message_id}"

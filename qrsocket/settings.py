@@ -1,4 +1,6 @@
-"""Every number and name that an operator may change: unit, default and danger of each."""
+"""
+Every number and name that an operator may change: unit, default and danger of each. (Over 250 lines: one entry each.)
+"""
 
 import logging
 import os
@@ -182,6 +184,12 @@ class Settings(BaseSettings):
         description="Seconds that a job may wait for a worker, from when it is due. Then it is reported as lost: its "
         "message is gone, or no worker consumes its queue. If shorter, a job far back in the queue may be reported as "
         "lost; if it runs after all, its end is still reported.",
+    )
+
+    trail_seconds: Annotated[float, Ge(0), AllowInfNan(False)] = Field(
+        default=0.0,
+        description="Seconds for which the way of each message is kept in Redis, ids only, for `qrsocket why`. 0: it "
+        "is not. Doubles what a send costs Redis, and takes its memory. `qrsocket dev` sets 3600.",
     )
 
     debug: bool = Field(

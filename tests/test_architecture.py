@@ -35,6 +35,7 @@ STATIONS = (
     ),
     ("failures", "trouble", "quiet", "patience", "roundtrip", "clients"),
     ("presence", "fanout", "jobs"),
+    ("trail",),
     ("sender", "prometheus"),
     ("", "sync"),
     ("server", "celery"),

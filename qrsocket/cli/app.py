@@ -16,6 +16,7 @@ from qrsocket.cli.failed import failing_in_one_line
 from qrsocket.cli.findings import Severity
 from qrsocket.cli.serve import serve
 from qrsocket.cli.target import check_target
+from qrsocket.cli.why import why
 from qrsocket.settings import misnamed
 
 app = typer.Typer(
@@ -77,6 +78,7 @@ def dev(
 
 
 app.command()(serve)
+app.command()(why)
 
 
 @app.command()
@@ -104,6 +106,7 @@ def send(
     else:
         reason = f"nobody has joined {recipient}" if topic else f"{recipient} is offline"
         typer.echo(f"{reason}: sent to 0 connections")
+    typer.echo(f"message {delivery.message_id}")
 
 
 @app.command()

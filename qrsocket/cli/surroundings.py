@@ -11,6 +11,9 @@ from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.cli.findings import Severity
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 
+# `qrsocket why` answers by itself here.
+TRAIL_SECONDS = "3600"
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -49,7 +52,8 @@ def surroundings() -> Iterator[Surroundings]:
 
 def environment(url: str) -> dict[str, str]:
     """Return our environment with the Redis at *url* in it, for Celery too where nothing else is said."""
-    variables = {**os.environ, "QRSOCKET_REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
+    variables = {"QRSOCKET_TRAIL_SECONDS": TRAIL_SECONDS, **os.environ}
+    variables |= {"QRSOCKET_REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         if not variables.get(name):
             variables[name] = for_celery(url)

@@ -2,22 +2,31 @@
 -- ARGV[1]  kind    ARGV[2]  message id    ARGV[3]  payload    ARGV[4]  options, for the nodes
 -- ARGV[5]  ms that the id is remembered    ARGV[6]  messages that are kept of a stream, or 0: this one is not kept and
 -- not counted    ARGV[7]  ms that they are kept
--- ARGV[8...]  for each stream its name, and the signature of the message for it or ''
+-- ARGV[8]  what trail.lua is to note of it, or ''
+-- ARGV[9...]  for each stream its name, and the signature of the message for it or ''
 -- Returns '<repeated> <connections> <node> <node>…', between tabs: repeated is 1 if the id was seen before; then nothing
 -- is sent, and the rest is what it was then.
 -- The hottest of all scripts (`python -m bench.recovery` measures it): to define a name or a function costs Redis up to
 -- 0.3 µs in each run, a command 1 to 2. So it names its keys where they are used, and includes what is rare there, too.
 --include epoch
 local call, base = redis.call, KEYS[1]
-local kind, id, payload, options, remember_ms, most, keep_ms = unpack(ARGV, 1, 7)
+local kind, id, payload, options, remember_ms, most, keep_ms, trail = unpack(ARGV, 1, 8)
+local note_sent, note_repeated, streams
+if trail ~= '' then
+  streams = {}
+  --include fanout/trail
+end
 local sent = base .. 'sent:' .. id
 local seen = call('GET', sent) -- always: an attempt that was given up may come after the one that followed it
-if seen then return '1\t' .. seen end
+if seen then
+  if note_repeated then note_repeated() end
+  return '1\t' .. seen
+end
 
 -- Nodes and how many subscriptions each has, in turn; and whom the message is for: where there is one stream, the same to
 -- all nodes.
-local is_one, at, recipient, recipients = #ARGV == 9, {}, '', {}
-for i = 8, #ARGV, 2 do
+local is_one, at, recipient, recipients = #ARGV == 10, {}, '', {}
+for i = 9, #ARGV, 2 do
   local stream, signature = ARGV[i], ARGV[i + 1]
   local offset = '-'
   if most ~= '0' then
@@ -37,6 +46,7 @@ for i = 8, #ARGV, 2 do
   end
   recipient = stream .. '\t' .. offset
   if signature ~= '' then recipient = recipient .. '.' .. signature end
+  if streams then streams[#streams + 1] = {stream = stream, offset = offset == '-' and '' or string.format('%.0f', offset)} end
   local its = call('HGETALL', base .. 'route:' .. stream)
   if is_one then
     at = its
@@ -63,5 +73,6 @@ for i = 1, #at, 2 do
 end
 
 local answer = connections .. reached
+if note_sent then note_sent(connections, reached) end
 call('SET', sent, answer, 'PX', remember_ms)
 return '0\t' .. answer

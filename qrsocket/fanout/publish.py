@@ -110,6 +110,7 @@ def publish(
     remember: float = REMEMBER,
     keep: Keep = Keep(),  # noqa: B008 - it cannot be changed
     ring: Ring | None = None,
+    trail: str = "",
 ) -> Call[Routed]:
     """
     Describe the sending of *message* to *streams*, at most 1 000 and all of this shard.
@@ -117,10 +118,11 @@ def publish(
     Args:
         remember: Seconds in which the same *message_id* again sends nothing, and returns the same.
         ring: What to sign by.
+        trail: What is to be noted of it: see `qrsocket.trail`.
     """
     options = message.options.to_words()
     words: list[Argument] = [message.kind, message_id, message.payload, options]
-    words += [round(remember * 1000), keep.messages, round(keep.seconds * 1000)]
+    words += [round(remember * 1000), keep.messages, round(keep.seconds * 1000), trail]
     if ring is None:
         for stream in streams:
             words += [stream, ""]

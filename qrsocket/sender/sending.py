@@ -17,6 +17,7 @@ from qrsocket.sender.message_ids import Named, name
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_topic, of_user, user_of
 from qrsocket.topics import topic_name
+from qrsocket.trail import trail_of
 from qrsocket.users import UserLike, user_ids
 
 # Whoever revokes by default keeps out tokens that live no longer than a day.
@@ -55,6 +56,7 @@ class Sending(NamedTuple):
     wait: float | None
 
     def calls(self) -> Iterator[Call[Routed]]:
+        trail = trail_of(self.named.id, self.settings.trail_seconds)
         for keys, batch, number in _batches(self.settings, self.named.streams):
             id = f"{self.named.wire_id}.{number}" if number else self.named.wire_id
             yield publish(
@@ -65,6 +67,7 @@ class Sending(NamedTuple):
                 remember=self.named.remember,
                 keep=self.keep,
                 ring=self.settings.ring,
+                trail=trail,
             )
 
     def delivery(self, routed: list[Routed]) -> Delivery:

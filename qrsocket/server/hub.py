@@ -16,6 +16,7 @@ from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
+from qrsocket.server.noting import note_offered
 from qrsocket.server.offering import give_order, offer, offer_uncounted
 from qrsocket.server.states import PASSING, STATES, States
 from qrsocket.server.subscription import Feed, Subscription
@@ -175,6 +176,8 @@ class Hub:
             feed = feeds.get(stream)
             if feed is None:
                 continue
+            if events.message_observers:
+                note_offered(feed, stream, offset, envelope)
             if offset is None:
                 if is_message:
                     offer_uncounted(feed.begun, stream, message, envelope.message_id)

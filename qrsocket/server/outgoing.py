@@ -135,6 +135,11 @@ class Outgoing:
         self._newest_bytes -= len(self._newest.pop(of, b""))
 
     @property
+    def is_writable(self) -> bool:
+        """Whether the client takes more now."""
+        return self._write is not None
+
+    @property
     def has_room(self) -> bool:
         """
         Whether what waits is written now, or is less than half of what may: to be sent to as others are, it must not be

@@ -8,19 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import uuid4
 
-from redis.exceptions import RedisError
-
-from qrsocket import clients
 from qrsocket.context import Context, Here
 from qrsocket.errors import CloseCode, Unavailable
-from qrsocket.fanout.publish import answer_probe
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
 from qrsocket.presence.answers import Transition
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import live_nodes
-from qrsocket.roundtrip import arun
 from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.draining import drain
 from qrsocket.server.finding import what_is_lost
@@ -30,10 +25,12 @@ from qrsocket.server.limits import max_connections
 from qrsocket.server.listings import Listings
 from qrsocket.server.outbox import Outbox
 from qrsocket.server.parsing import Parsing
+from qrsocket.server.probed import answer
 from qrsocket.server.reaper import reap_jobs
 from qrsocket.server.relay import Relay
 from qrsocket.server.slots import Slots, most_strangers
 from qrsocket.server.subscription import Subscription
+from qrsocket.server.trailing import Trailing
 from qrsocket.settings import Settings, get_settings
 from qrsocket.streams import Stream, of_members
 from qrsocket.trouble import Trouble
@@ -162,6 +159,8 @@ class Node:
             group.create_task(self._catch_up.run(), name="catch up")
             group.create_task(reap_jobs(self.settings, self.trouble), name="jobs")
             group.create_task(self._tell_members(), name="members")
+            if self.settings.trail_seconds:
+                group.create_task(Trailing(self.settings, lambda: self.keeper.node).run(), name="trail")
             while True:
                 await self._live_as(f"{self.settings.node_name or socket.gethostname()}.{uuid4().hex[:8]}")
 
@@ -229,7 +228,7 @@ class Node:
         await self.keeper.acknowledge(transition)
 
     def _on_probe(self, probe_id: str) -> None:
-        self.start(self._answer(probe_id), "probe")
+        self.start(answer(self.settings, self.keeper.node, self.lost or "", probe_id), "probe")
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None] | None:
         """Run *coroutine* beside the connections; it ends with the node."""
@@ -239,10 +238,3 @@ class Node:
             coroutine.close()
             logger.warning("task not started, the node has ended: %s", name)
             return None
-
-    async def _answer(self, probe_id: str) -> None:
-        call = answer_probe(self._keyspace.shards[0], self.lost or "", probe_id)
-        try:
-            await arun(clients.awaiting(self.settings), call, timeout=self.settings.redis_timeout)
-        except (Unavailable, RedisError):
-            logger.warning("probe not answered", extra={"node": self.keeper.node})

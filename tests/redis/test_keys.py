@@ -8,7 +8,7 @@ from qrsocket.roundtrip import Script, script_call
 from tests.conftest import RoundTrip
 
 WORD = "u:élise:{x}"
-IN_PYTHON_ONLY = {"probe"}
+IN_PYTHON_ONLY = {"probe", "trail"}
 INCLUDED = ("base.lua", "keys.lua", "jobs/keys.lua")
 
 

@@ -24,7 +24,7 @@ def ring(keys: str, domain: str = "app") -> Ring:
 def envelopes(message: Message, by: Ring | None, *streams: str) -> bytes:
     """What a node gets when a process with the keys *by* sends to *streams*."""
     words = publish(Keys("app:{q0}:"), message, "m1", streams, ring=by).command[2:]
-    whom = [f"{stream}\t{7}{'.' * bool(signature)}{signature}" for stream, signature in zip(*[iter(words[7:])] * 2)]  # noqa: B905
+    whom = [f"{stream}\t{7}{'.' * bool(signature)}{signature}" for stream, signature in zip(*[iter(words[8:])] * 2)]  # noqa: B905
     return "\t".join([message.kind, "1", "e", "m1", message.options.to_words(), *whom, ""])[:-1].encode() + b"\nhello"
 
 

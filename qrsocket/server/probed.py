@@ -1,0 +1,26 @@
+"""A node's answer to `qrsocket doctor`: it hears what Redis publishes, and its event loop runs."""
+
+import logging
+
+from redis.exceptions import RedisError
+
+from qrsocket import clients
+from qrsocket.errors import Unavailable
+from qrsocket.fanout.publish import answer_probe
+from qrsocket.keys import Keyspace
+from qrsocket.roundtrip import arun
+from qrsocket.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+async def answer(settings: Settings, node: str, lost: str, probe_id: str) -> None:
+    """
+    Args:
+        lost: What the node's server does not give it; empty if all is well.
+    """
+    call = answer_probe(Keyspace.of(settings).shards[0], lost, probe_id)
+    try:
+        await arun(clients.awaiting(settings), call, timeout=settings.redis_timeout)
+    except (Unavailable, RedisError):
+        logger.warning("probe not answered", extra={"node": node})
