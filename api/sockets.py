@@ -1,10 +1,12 @@
 """What goes over the socket: the room, who is in it, and what is said there. Of jobs the library tells."""
 
 import asyncio
+import os
 import time
+from secrets import compare_digest
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import HTTPException
+from fastapi import Depends, Header, HTTPException
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.auth import name_in
@@ -14,6 +16,14 @@ from worker.chat import BOT, MAX_TEXT, ROOM, Said, keep, last
 from worker.tasks import answer
 
 router = SocketRouter("/socket")
+
+if METRICS_TOKEN := os.environ.get("METRICS_TOKEN"):
+
+    def only_prometheus(authorization: str = Header("")) -> None:
+        if not compare_digest(authorization.encode(), f"Bearer {METRICS_TOKEN}".encode()):
+            raise HTTPException(401)
+
+    router.add_metrics(dependencies=[Depends(only_prometheus)])
 
 
 class History(BaseModel):

@@ -37,8 +37,8 @@ def _limit(name: str, *options: str) -> Contender:
     return Contender(name, (sys.executable, "-m", "bench.limit", "{port}", *options), "bench.limit")
 
 
-def _ours(name: str, dialect: Dialect) -> Contender:
-    command = (QRSOCKET, "serve", "bench.ours:app", "--log-level", "warning", "--no-access-log", "--port", "{port}")
+def _ours(name: str, dialect: Dialect, app: str = "bench.ours:app") -> Contender:
+    command = (QRSOCKET, "serve", app, "--log-level", "warning", "--no-access-log", "--port", "{port}")
     return Contender(name, command, "bench.ours", dialect, "/socket/ready")
 
 
@@ -54,6 +54,7 @@ CONTENDERS = (
     _limit("limit-batched", "--batched"),
     _ours("ours", PLAIN),
     OURS,
+    _ours("ours-metrics", PLAIN, "bench.counted:app"),
     Contender("hand", _BY_HAND, "bench.by_hand"),
 )
 PEERS = (

@@ -3,8 +3,9 @@ Numbers for Prometheus.
 
     router.add_metrics("/metrics", dependencies=[Depends(only_prometheus)])
 
-serves them below the socket's path, those of the whole process. Workers, and whoever serves them elsewhere, call
-`collect()` once and use prometheus-client as usual. Several processes on one machine share `PROMETHEUS_MULTIPROC_DIR`.
+serves them below the socket's path, those of the whole process. A worker calls `serve_metrics(9100)`. Whoever serves
+them elsewhere calls `collect()` once and uses prometheus-client as usual. Several processes on one machine share
+`PROMETHEUS_MULTIPROC_DIR`.
 
 No metric has a user, a topic or a message as a label: their number has no bound.
 Source: https://prometheus.io/docs/practices/naming/
@@ -23,6 +24,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
+    start_http_server,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -49,7 +51,7 @@ from qrsocket.events import (
 )
 from qrsocket.streams import Stream, topic_of, user_of
 
-__all__ = ["Metrics", "collect", "exposed"]
+__all__ = ["Metrics", "collect", "exposed", "serve_metrics"]
 
 # Seconds. A send takes 0.3 ms, and is given up after 2 s by default.
 SENDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5)
@@ -224,8 +226,26 @@ def collect() -> Metrics:
 
 def exposed() -> tuple[bytes, str]:
     """Return all numbers of the process, or of those that share `PROMETHEUS_MULTIPROC_DIR`, and their content type."""
-    registry: CollectorRegistry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(_registry()), CONTENT_TYPE_LATEST
+
+
+def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
+    """
+    Count from now on, and serve the numbers at a port of their own, in a thread: for a Celery worker.
+
+    Args:
+        host: Address to listen on. Who can reach it can read them: there is no authentication.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    collect()
+    start_http_server(port, host, _registry())
+
+
+def _registry() -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry

@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.signals import worker_init
 
 from qrsocket.celery import install
 from worker.store import DATA, UPLOADS
@@ -55,3 +56,12 @@ app.conf.update(
     },
 )
 install(app)
+
+if METRICS_PORT := int(os.environ.get("METRICS_PORT", "0")):
+    from qrsocket.prometheus import collect, serve_metrics
+
+    collect()  # in each process of the pool, too
+
+    @worker_init.connect
+    def _serve_metrics(**_: object) -> None:
+        serve_metrics(METRICS_PORT, "0.0.0.0")  # noqa: S104 - of its container

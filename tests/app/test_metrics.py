@@ -1,11 +1,16 @@
 """What happens is told to who observes, and Prometheus can read it."""
 
 import asyncio
+import os
 import re
+import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from socket import socket as socket_of_the_system
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
@@ -45,6 +50,7 @@ from tests.app.routers import router_of_named_users
 from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 from tests.redis.outages import deafening
+from tests.running import ROOT
 
 
 class Seen(list[Event]):
@@ -271,6 +277,76 @@ async def test_prometheus_reads_them(serve: Serve) -> None:
     assert "# TYPE qrsocket_connections gauge" in read.text
 
 
+def test_processes_share_a_folder(tmp_path: Path) -> None:
+    """
+    Those of one machine are counted together, wherever the numbers are read.
+    """
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    count = (
+        "from qrsocket.prometheus import collect; from qrsocket.events import Connected, Sent; metrics = collect(); "
+        "metrics.on_event(Connected('c', None, 'plain')); metrics.on_event(Sent('m', 'json', 1, 1, False, 0.1)); "
+        "print(flush=True); input()"
+    )
+    read = "import sys; from qrsocket.prometheus import exposed; sys.stdout.write(exposed()[0].decode())"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with ExitStack() as stack:
+        counting = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", count], env=environment, text=True, **pipes))
+            for _ in range(2)
+        ]
+        for process in counting:
+            assert process.stdout is not None
+            process.stdout.readline()
+        shown = subprocess.run(
+            [sys.executable, "-c", read], env=environment, capture_output=True, text=True, check=True
+        )
+        for process in counting:
+            assert process.stdin is not None
+            process.stdin.close()
+
+    assert 'qrsocket_connections{protocol="plain"} 2.0' in shown.stdout
+    assert 'qrsocket_messages_sent_total{kind="json",outcome="routed"} 2.0' in shown.stdout
+
+
+def test_they_can_have_a_port_of_their_own() -> None:
+    """
+    As in a worker: without anything else of ours running there.
+    """
+    with socket_of_the_system() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve = f"from qrsocket.prometheus import serve_metrics; serve_metrics({port}); print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", serve], text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+            read = answer.read().decode()
+        process.stdin.close()
+
+    assert "# TYPE qrsocket_jobs_total counter" in read
+
+
+def test_what_the_deployment_names_is_there() -> None:
+    """
+    Alert rules and the dashboard ask for metrics that exist, by labels that they have.
+    """
+    registry = CollectorRegistry()
+    Metrics(registry)
+    made = {sample.name for family in registry.collect() for sample in family.samples}
+    made |= {name for family in registry.collect() for name in _names_of(family)}
+    for file in ("alerts.yml", "grafana/dashboard.json"):
+        named = set(re.findall(r"qrsocket_\w+", (ROOT / "deploy" / file).read_text()))
+        assert named
+        assert named <= made, file
+
+
+def _names_of(family: Any) -> list[str]:
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
+    return [f"{family.name}{ending}" for ending in endings]
+
+
 async def test_a_client_with_a_gap(configure: Configure, seen: Seen) -> None:
     """
     That something is gone which a client has not had is told with its stream.
@@ -374,7 +450,7 @@ def test_the_page_has_them_all() -> None:
     """
     docs/metrics.md lists each metric with its labels, and no other.
     """
-    page = (Path(__file__).parent.parent.parent / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "metrics.md").read_text()
     registry = CollectorRegistry()
     Metrics(registry)
     labels = {one._name: one._labelnames for one in registry._collector_to_names}  # type: ignore[attr-defined]
