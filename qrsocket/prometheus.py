@@ -169,11 +169,8 @@ def _of_redis(make: _Maker) -> Handlers:
     heartbeat = make.histogram(
         "qrsocket_heartbeat_seconds", "Until what Redis was asked to publish came to this node", buckets=SENDS
     )
-    renewed = make.gauge(
-        "qrsocket_lease_renewed_timestamp_seconds",
-        "When this node last renewed its lease",
-        multiprocess_mode="livemin",
-    )
+    lease = "qrsocket_lease_renewed_timestamp_seconds"
+    renewed = make.gauge(lease, "When this node last renewed its lease", multiprocess_mode="livemin")
 
     def on_asked(event: RedisAsked) -> None:
         seconds.labels(event.call).observe(event.seconds)

@@ -61,6 +61,7 @@ PUBLIC = {
     "qrsocket.celery",
     "qrsocket.embedded_redis",
     "qrsocket.jwt",
+    "qrsocket.prometheus",
     "qrsocket.server",
     "qrsocket.sync",
     "qrsocket.testing",

@@ -85,6 +85,7 @@ def test_messages(tmp_path: Path) -> None:
 
 METRICS = """
 import alarm
+import jobs
 from main import app
 from qrsocket import socket
 from qrsocket.testing import client
@@ -100,6 +101,7 @@ async def test_metrics(qrsocket_redis: object) -> None:
     assert 'qrsocket_messages_sent_total{kind="text",outcome="routed"} 1.0' in read.text
     assert 'qrsocket_connections{protocol="qrsocket.v1"} 1.0' in read.text
     assert alarm
+    assert jobs.on_start
 """
 
 
@@ -108,7 +110,7 @@ def test_metrics(tmp_path: Path) -> None:
     What docs/metrics.md says is so.
     """
     files = blocks("metrics.md")
-    assert {"main.py", "alarm.py"} == files.keys()
+    assert {"main.py", "alarm.py", "jobs.py"} == files.keys()
 
     output = run(tmp_path, {**files, "test_metrics.py": METRICS})
 
