@@ -12,13 +12,14 @@ An observer is called where it happens, on an event loop or in a thread, and mus
 and harms nobody else. Where nobody observes, no event is made.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-logger = logging.getLogger(__name__)
+from qrsocket.logger import Logger
+
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,4 +364,4 @@ def notify(event: Event) -> None:
         try:
             observer.on_event(event)
         except Exception:
-            logger.exception("observer %s failed at %s", type(observer).__name__, type(event).__name__)
+            logger.exception("observer failed: %s at %s", type(observer).__name__, type(event).__name__)

@@ -1,15 +1,15 @@
 """Where a client is in what was sent to it, and what it has missed since."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from qrsocket.logger import Logger
 from qrsocket.message import NO_OPTIONS, Kind, Message, Options
 from qrsocket.signing import Ring
 from qrsocket.streams import Stream
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Position(NamedTuple):
@@ -76,5 +76,5 @@ def _readable(stream: Stream, kept: Sequence[Any], ring: Ring | None) -> tuple[l
             else:
                 is_refused = True
         except ValueError:  # from a newer version: one such message must not keep a client from all others
-            logger.warning("message of an unknown kind skipped", extra={"offset": int(offset)})
+            logger.warning("message of an unknown kind skipped", stream=stream, offset=int(offset))
     return entries, is_refused

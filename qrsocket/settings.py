@@ -2,7 +2,6 @@
 Every number and name that an operator may change: unit, default and danger of each. (Over 250 lines: one entry each.)
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,9 +14,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from qrsocket import origins, redis_url
+from qrsocket.logger import Logger
 from qrsocket.signing import Ring, read_keys, ring_of
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 Seconds = Annotated[float, Gt(0), AllowInfNan(False)]
 Bytes = Annotated[int, Ge(1)]

@@ -1,7 +1,6 @@
 """Signatures of what processes tell each other through Redis: who may only write there cannot speak for them."""
 
 import hmac
-import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,9 +9,10 @@ from typing import TypeAlias
 
 from pydantic import SecretStr
 
+from qrsocket.logger import Logger
 from qrsocket.streams import Stream
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 UNSIGNED = "unsigned"
 # As long as what `openssl rand -hex 16` prints, at least: a key that people make up can be guessed from one signature.
@@ -78,7 +78,8 @@ class Ring:
         given = signature.encode()
         if any(hmac.compare_digest(_signature(key, content, stream).encode(), given) for key in self._keys):
             return True
-        logger.warning("message refused: no key of QRSOCKET_SIGNING_KEYS matches its signature, or it was changed")
+        text = "message refused: no key of QRSOCKET_SIGNING_KEYS matches its signature, or it was changed"
+        logger.warning(text, stream=stream)
         return False
 
 

@@ -1,6 +1,5 @@
 """What keeps this process from Redis: said once, however many parts of the process meet it, and however often."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +7,9 @@ from redis.exceptions import RedisError
 
 from qrsocket.errors import Unavailable
 from qrsocket.failures import explain
+from qrsocket.logger import Logger
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Trouble:
@@ -48,7 +48,7 @@ class Trouble:
         self._causes[part] = cause
         if cause not in self._logged:
             self._logged.add(cause)
-            logger.error("Redis unavailable, %s: %s → %s", self._meanwhile, cause, advice, extra={"part": part})
+            logger.error("Redis unavailable, %s: %s → %s", self._meanwhile, cause, advice, part=part)
 
     def over(self, part: str) -> None:
         """Note that *part* has succeeded."""

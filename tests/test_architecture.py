@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # The stations of a message's journey, in order: imports go down the list only. Each is a prefix of module names.
 STATIONS = (
-    ("errors", "redis_url", "origins", "per_loop", "jwks", "internals"),
+    ("errors", "logger", "redis_url", "origins", "per_loop", "jwks", "internals"),
     (
         "settings",
         "signing",

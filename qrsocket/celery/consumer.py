@@ -7,7 +7,6 @@ ends the worker: "Unrecoverable error: AttributeError("'NoneType' object has no 
 when a Celery is required that does not.
 """
 
-import logging
 from typing import Any
 
 from celery.worker.consumer import Consumer as CelerysConsumer
@@ -15,8 +14,9 @@ from celery.worker.consumer import consumer as celerys
 from kombu import Connection
 
 from qrsocket.internals import require
+from qrsocket.logger import Logger
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Consumer(CelerysConsumer):

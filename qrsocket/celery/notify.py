@@ -1,7 +1,6 @@
 """Tasks that their user can watch: the decorator, and the run of such a task's function."""
 
 import inspect
-import logging
 from asyncio import CancelledError
 from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
@@ -17,11 +16,12 @@ from qrsocket.celery.stopping import stoppable
 from qrsocket.celery.watched import MARK, Options, Picked, is_of_a_task
 from qrsocket.celery.watcher import end
 from qrsocket.jobs.table import State
+from qrsocket.logger import Logger
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 @overload
@@ -116,9 +116,9 @@ def _warn_if_no_task_is_known(task: Any, options: Options) -> None:
         return  # called as a plain function
     options.is_warned = True
     logger.warning(
-        "job not reported: the task %s runs a function decorated with @notify_user, but was not made from it; put "
+        "job not reported: its task runs a function decorated with @notify_user, but was not made from it; put "
         "@notify_user right below @app.task, or functools.wraps on the decorators between them",
-        task.name,
+        task=task.name,
     )
 
 

@@ -1,6 +1,5 @@
 """Reports the events in the life of a job to Redis, from the process where they happen: at once, or when it is back."""
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,13 +9,16 @@ from redis.exceptions import RedisError
 
 from qrsocket.celery.run import Run
 from qrsocket.errors import Unavailable
+from qrsocket.failures import explain
 from qrsocket.jobs.noting import note_job
 from qrsocket.jobs.table import Advanced, Answer, JobKey, Jobs
 from qrsocket.keys import Keyspace
+from qrsocket.logger import Logger
 from qrsocket.sender.ask import ask_blocking
 from qrsocket.settings import Settings
+from qrsocket.streams import user_of
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 OnAnswer: TypeAlias = Callable[[Advanced], None]
 MOST_WAITING = 1_000
@@ -61,10 +63,10 @@ class Reports:
             try:
                 return report(self._settings, event, key, fields)
             except Unavailable:
-                logger.warning("job event waits until Redis is back", extra={"job": key.id, "event": event})
+                logger.warning("job event waits until Redis is back", **_facts(event, key, fields))
         with self._lock:
             if len(self._waiting) == MOST_WAITING:
-                logger.error("job event dropped: too many wait for Redis", extra={"job": key.id, "event": event})
+                logger.error("job event dropped: too many wait for Redis", **_facts(event, key, fields))
                 return None
             self._waiting.append(Report(event, key, fields, on_answer))
         self._wake()
@@ -84,10 +86,17 @@ class Reports:
                     advanced = report(self._settings, event, key, fields, wait)
                     if on_answer is not None:
                         on_answer(advanced)
-                except RedisError:  # it does not take this one: the others need not wait for it
-                    logger.exception("Redis refused the event %s of job %s", event, key.id)
+                except RedisError as error:  # it does not take this one: the others need not wait for it
+                    # Not the error's own text, which may quote what was sent.
+                    text = "job event dropped, Redis refuses it: %s → %s"
+                    logger.error(text, *explain(error), **_facts(event, key, fields))
                 with self._lock:
                     self._waiting.popleft()
+
+
+def _facts(event: str, key: JobKey, fields: Mapping[str, Any]) -> dict[str, object]:
+    about = {"state": fields.get("state"), "task": fields.get("task"), "attempt": fields.get("attempt")}
+    return {"job": key.id, "job_event": event, **about, "user": user_of(key.owner)}
 
 
 def jobs_of(settings: Settings, key: JobKey) -> Jobs:

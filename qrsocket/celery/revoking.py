@@ -1,12 +1,13 @@
 """How Celery learns that a job was cancelled: its result, its chord, its chain, and monitors such as Flower."""
 
-import logging
 from typing import Any
 
 from celery import states
 from celery.exceptions import Ignore, TaskRevokedError
 
-logger = logging.getLogger(__name__)
+from qrsocket.logger import Logger
+
+logger = Logger(__name__)
 
 
 def revoked(task: Any, reason: str) -> Ignore:
@@ -32,5 +33,5 @@ def revoked(task: Any, reason: str) -> Ignore:
         if task.send_events and not request.is_eager:
             task.send_event("task-revoked", terminated=False, signum=None, expired=False)
     except Exception:  # of the result backend, or of the broker: the job is cancelled all the same
-        logger.exception("cancelled job not revoked", extra={"job": request.id})
+        logger.exception("cancelled job not revoked in Celery", job=request.id, task=task.name)
     return Ignore(reason)

@@ -34,6 +34,7 @@ from qrsocket.context import current_settings
 from qrsocket.errors import SocketError
 from qrsocket.jobs.table import JobKey, State
 from qrsocket.settings import InvalidSettings, Settings
+from qrsocket.streams import user_of
 
 # Of the worker's main process: after a hard time limit Celery says no more than the id.
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -128,7 +129,8 @@ def _on_begin(task: Any = None, **_: Any) -> None:
 def _on_success(sender: Any = None, result: Any = None, **_: Any) -> None:
     run = _run_of(sender)
     if run is not None:
-        end(run, State.SUCCEEDED, **shown_result(run.options, result))
+        facts = {"job": run.key.id, "task": run.about["task"], "user": user_of(run.key.owner)}
+        end(run, State.SUCCEEDED, **shown_result(run.options, result, **facts))
 
 
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:

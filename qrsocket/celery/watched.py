@@ -1,7 +1,6 @@
 """Which tasks are watched, known by the task and not by a function that others may replace; what is told of each."""
 
 import inspect
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,13 @@ from qrsocket.context import current_settings
 from qrsocket.errors import MessageTooLarge, NotSerializable
 from qrsocket.internals.celery import applications, made_tasks, may_make_tasks
 from qrsocket.jobs.table import Omitted, State
+from qrsocket.logger import Logger
 from qrsocket.message import encode
 from qrsocket.settings import Settings, get_settings
 
 Picked: TypeAlias = Literal[True] | str | Iterable[str] | Callable[[Any], Any]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 MARK = "__qrsocket__"
 MOST_IN_A_RESULT = 64 * 1024
@@ -145,7 +145,7 @@ def about(
     return {
         "id": request["id"],
         "task": request["task"],
-        "title": _title(options, args, kwargs),
+        "title": _title(options, request, args, kwargs),
         "only": options.only,
         "if_told": options.if_told or None,
         "by_name": options.by_name or None,
@@ -154,8 +154,13 @@ def about(
     }
 
 
-def shown_result(options: Options, value: Any) -> dict[str, Any]:
-    """Return what the user may see of a result: `result` in JSON, or why it is `omitted`; empty for nothing."""
+def shown_result(options: Options, value: Any, **facts: object) -> dict[str, Any]:
+    """
+    Return what the user may see of a result: `result` in JSON, or why it is `omitted`; empty for nothing.
+
+    Args:
+        facts: Of the job, for the log.
+    """
     if not options.result:
         return {}
     try:
@@ -163,13 +168,14 @@ def shown_result(options: Options, value: Any) -> dict[str, Any]:
         # In a list, since a text alone would not be encoded as JSON.
         return {"result": encode([shown], limit_bytes=MOST_IN_A_RESULT).payload[1:-1].decode()}
     except MessageTooLarge:
-        logger.warning("result not shown: larger than %d bytes", MOST_IN_A_RESULT)
+        logger.warning("result not shown: larger than %d bytes", MOST_IN_A_RESULT, **facts)
         return {"omitted": Omitted.TOO_LARGE}
     except NotSerializable:
         # Without the error's text, which may hold a part of it.
-        logger.warning("result not shown: not JSON for browsers (an unknown type, NaN, or an integer beyond 2^53)")
+        text = "result not shown: not JSON for browsers, but an unknown type, NaN, or an integer beyond 2^53"
+        logger.warning(text, **facts)
     except Exception as error:  # its text may hold the result
-        logger.warning("result not shown: `result` of notify_user raised %s", type(error).__name__)
+        logger.warning("result not shown: `result` of notify_user failed", error=type(error).__name__, **facts)
     return {"omitted": Omitted.FAILED}
 
 
@@ -214,7 +220,7 @@ def _is_callable(cell: Any) -> bool:
         return False
 
 
-def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
+def _title(options: Options, request: Mapping[str, Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
     if options.title is None:
         return None
     if not callable(options.title):
@@ -222,7 +228,8 @@ def _title(options: Options, args: Iterable[Any], kwargs: Mapping[str, Any]) -> 
     try:
         return in_utf8(options.title(*args, **kwargs))
     except Exception as error:  # its text may hold an argument
-        logger.warning("job without a title: `title` of notify_user raised %s", type(error).__name__)
+        facts = {"job": request["id"], "task": request["task"], "error": type(error).__name__}
+        logger.warning("job without a title: `title` of notify_user failed", **facts)
         return None
 
 

@@ -6,7 +6,6 @@ It renews their leases, tells how far they are, learns which their owner wants t
 while Redis was away. So no job ever waits for Redis to tell its progress.
 """
 
-import logging
 import os
 import threading
 import time
@@ -22,11 +21,12 @@ from qrsocket.errors import Unavailable
 from qrsocket.jobs.noting import note_job
 from qrsocket.jobs.table import Answer, Jobs, State
 from qrsocket.keys import Keyspace
+from qrsocket.logger import Logger
 from qrsocket.roundtrip import run as run_call
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # Seconds that a job has to notice that it is to stop, before it is stopped.
 PATIENCE = 2.0

@@ -1,7 +1,6 @@
 """The envelopes of one node, as they come from Redis: connected again when the connection is lost or silent."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,11 +11,12 @@ from qrsocket.fanout.history import tops
 from qrsocket.fanout.pubsub import OnRead, PubSubProtocol
 from qrsocket.internals.redis import transport_of
 from qrsocket.keys import Keyspace
+from qrsocket.logger import Logger
 from qrsocket.patient_timeout import ONCE_MORE, PatientTimeout
 from qrsocket.settings import Settings
 from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # A node hears its own heartbeat with every renewal. So much silence means that the connection is dead, or Redis frozen.
 SILENT_RENEWALS = 5
@@ -29,8 +29,8 @@ class Subscriber:
         is_open: Set while what is published on *channels* arrives here.
     """
 
-    def __init__(self, settings: Settings, channels: Sequence[str], trouble: Trouble) -> None:
-        self._settings, self._trouble = settings, trouble
+    def __init__(self, settings: Settings, node: str, channels: Sequence[str], trouble: Trouble) -> None:
+        self._settings, self._node, self._trouble = settings, node, trouble
         self._channels = tuple(channels)
         self._silence = max(SILENT_RENEWALS * settings.renew_interval, settings.redis_timeout)
         self.is_open = asyncio.Event()
@@ -47,7 +47,9 @@ class Subscriber:
             except (RedisError, OSError, TimeoutError, RuntimeError) as error:
                 # RuntimeError is uvloop's, of a connection that is closed.
                 if self.is_open.is_set():
-                    logger.warning("subscription lost", extra={"error": type(error).__name__})
+                    logger.warning(
+                        "subscription lost: what is missed is read", node=self._node, error=type(error).__name__
+                    )
                     pause = FIRST_PAUSE
                 else:
                     self._trouble.met("subscription", error)

@@ -1,7 +1,6 @@
 """A node's lease: what it tells Redis of its connections counts as long as the lease is renewed."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from qrsocket import events
 from qrsocket.errors import Unavailable
 from qrsocket.events import LeaseRenewed
 from qrsocket.keys import Keys, Keyspace
+from qrsocket.logger import Logger
 from qrsocket.position import Position
 from qrsocket.presence import table
 from qrsocket.presence.answers import Transition
@@ -24,7 +24,7 @@ from qrsocket.settings import Settings
 from qrsocket.streams import Stream
 from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 T = TypeVar("T")
 
 
@@ -225,7 +225,7 @@ class Keeper:
         if self._audit.is_due and not self._registry.doubtful:
             here = sum(self._keyspace.of_stream(stream) is keys for stream in self._here())
             if self._audit.fails(keys, here, renewed.streams):  # to come back mends any difference
-                logger.warning("node %s joins again: Redis knows of other streams than its %d", self.node, here)
+                logger.warning("node joins again: Redis knows of other streams than its %d", here, node=self.node)
                 return False
         return True
 

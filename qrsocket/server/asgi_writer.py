@@ -1,15 +1,15 @@
 """Writing by ASGI's `send`, one frame after another, where the server lends no transport or compresses."""
 
 import asyncio
-import logging
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.errors import CloseCode
+from qrsocket.logger import Logger
 from qrsocket.server.framing import event_of
 from qrsocket.server.outgoing import Outgoing
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class AsgiWriter:
@@ -35,7 +35,7 @@ class AsgiWriter:
             self._outgoing.gone()
             self._outgoing.close(CloseCode.NORMAL)
         except Exception:  # without a writer the client would wait for ever
-            logger.exception("writing failed")
+            logger.exception("writing failed", **self._outgoing.facts)
             self._outgoing.gone()
             self._outgoing.close(CloseCode.INTERNAL_ERROR)
         else:

@@ -6,7 +6,6 @@ the numbers of envelopes do not follow each other or there was a new subscriptio
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar, cast
@@ -17,6 +16,7 @@ from qrsocket import clients
 from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.history import read, tops
 from qrsocket.keys import Keys, Keyspace
+from qrsocket.logger import Logger
 from qrsocket.presence.table import members_of
 from qrsocket.roundtrip import Call, arun
 from qrsocket.server.connection import Connection
@@ -27,7 +27,7 @@ from qrsocket.settings import Settings
 from qrsocket.streams import Stream
 from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 T = TypeVar("T")
 
 COMPARED_AT_ONCE = 200
@@ -92,7 +92,7 @@ class CatchUp:
                     await self._read_page(subscription)
                     behind[subscription] = None  # after the others, until it is behind no more
         except Exception:  # one message that cannot be read must not end the node
-            logger.exception("catching up failed", extra={"connection": connection.id})
+            logger.exception("catching up failed", **connection.facts)
             connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             del self._catching_up[connection]
@@ -109,7 +109,7 @@ class CatchUp:
                 elif not await self.read_members(stream):
                     await asyncio.sleep(self._settings.renew_interval)  # until all nodes have said who is there
         except Exception:
-            logger.exception("jobs or members could not be read", extra={"stream": stream})
+            logger.exception("jobs or members could not be read", stream=stream)
         finally:
             self._rereading.discard(stream)
 

@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from qrsocket import events
 from qrsocket.errors import CloseCode
 from qrsocket.events import GapTold
+from qrsocket.logger import Logger
 from qrsocket.message import ORDERS, Close, Kind, Message
 from qrsocket.position import Entry, Position
 from qrsocket.server.asgi_writer import AsgiWriter
@@ -22,6 +23,8 @@ from qrsocket.streams import Stream, of_connection, of_user, topic_of
 
 if TYPE_CHECKING:
     from qrsocket.server.protocol import WebSocketProtocol  # which another uvicorn has not
+
+logger = Logger(__name__)
 
 SIGNED_OUT = "signed out"
 
@@ -87,6 +90,10 @@ class Connection(Outgoing):
             self.offer_whatever_waits(frame)
 
     @property
+    def facts(self) -> dict[str, object]:
+        return {"connection": self.id, "user": self.user}
+
+    @property
     def stream(self) -> Stream:
         """What is sent to it by name: to its user, or to itself if it has none."""
         return self.own_stream if self.user is None else of_user(self.user)
@@ -143,9 +150,14 @@ class Connection(Outgoing):
         topic = topic_of(stream)
         if topic is None and stream != self.stream:
             return True
+        self.note_gap(stream, position)
+        return self.tell("gap", **({} if topic is None else {"topic": topic}), **position._asdict()) > 0
+
+    def note_gap(self, stream: Stream, position: Position) -> None:
+        """Tell the log, and those who observe, that what was sent before *position* is gone."""
+        logger.warning("gap told: messages are gone", **self.facts, stream=stream, offset=position.offset)
         if events.observers:
             events.notify(GapTold(self.id, self.user, stream))
-        return self.tell("gap", **({} if topic is None else {"topic": topic}), **position._asdict()) > 0
 
     def obey(self, order: Message) -> None:
         if order.kind is Kind.CLOSE:

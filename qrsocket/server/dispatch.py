@@ -109,6 +109,9 @@ class Dispatch:
         self._requests += 1
         return f"{self._connection.id}.{self._requests}"
 
+    def _facts(self, request_id: str) -> dict[str, object]:
+        return {**self._connection.facts, "request_id": request_id}
+
     def _request_in(self, frame: str | bytes) -> str | None:
         try:
             return self._connection.wire.read(frame).request
@@ -140,7 +143,7 @@ class Dispatch:
             pass
         except BaseException as error:
             raise_if_ending(error)
-            text = error_text(error, request_id, debug=self._settings.debug)
+            text = error_text(error, self._facts(request_id), debug=self._settings.debug)
             exchange.failed(text, inbound.request, is_temporary=not is_for_client(error))
 
     async def _control(self, inbound: Inbound, request_id: str) -> None:

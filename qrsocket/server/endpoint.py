@@ -1,6 +1,5 @@
 """A task as an HTTP endpoint: what is sent is checked against the task's parameters, and the task is queued."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,13 +17,14 @@ from starlette.routing import compile_path
 
 from qrsocket.context import current, running_for
 from qrsocket.errors import InvalidJson
+from qrsocket.logger import Logger
 from qrsocket.message import decode_json
 from qrsocket.server.annotations import typed_parameters
 from qrsocket.server.body import FORMS, BodyReader, Save
 from qrsocket.server.inbound import MOST_ERRORS_READ, short
 from qrsocket.server.parsing import Parsing
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # Threads of an endpoint. A broker that hangs keeps these, and not those that all `def` endpoints share.
 MOST_QUEUED_AT_ONCE = 8
@@ -81,7 +81,7 @@ class Endpoint:
         try:
             body = await self._body.read(request)
         except ClientDisconnect:
-            logger.warning("request aborted by its client", extra={"task": self._task.name})
+            logger.warning("request aborted by its client", task=self._task.name, user=user)
             raise HTTPException(400, "The client has gone") from None
         # What the path says, the body does not.
         of_path = {name: value for name, value in request.path_params.items() if name in self._parameters}
@@ -104,8 +104,8 @@ class Endpoint:
             with running_for(works_for), anyio.fail_after(self._timeout):
                 await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._turns)
         except Exception as error:  # kombu's, which a web process need not have
-            text = "job of %s not queued, the broker does not answer: %s (see broker_url of its Celery application)"
-            logger.error(text, self._task.name, type(error).__name__)
+            text = "job not queued: the broker does not answer, see broker_url of its Celery application"
+            logger.error(text, job=id, task=self._task.name, user=user, error=type(error).__name__)
             detail = "The job queue does not answer. Try again in a moment."
             raise HTTPException(503, detail, {"Retry-After": "5", "X-Job-Id": id}) from error
         return id

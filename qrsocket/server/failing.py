@@ -1,16 +1,16 @@
 """What becomes of an error of the application: who hears of it, and in which words."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from types import FrameType, TracebackType
 from typing import TypeAlias, TypeVar
 
 from starlette.exceptions import HTTPException, WebSocketException
 
 from qrsocket.errors import HandlerTimeout, InvalidJson, InvalidUserId, NotAuthenticated, SocketError, Unavailable
+from qrsocket.logger import Logger
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 T = TypeVar("T")
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -54,8 +54,13 @@ def is_for_client(error: BaseException) -> bool:
     return isinstance(error, FOR_CLIENTS)
 
 
-def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
-    """Return what the client is told. What was not raised for it is logged with its traceback, and not told."""
+def error_text(error: BaseException, facts: Mapping[str, object], *, debug: bool) -> str:
+    """
+    Return what the client is told. What was not raised for it is logged with its traceback, and not told.
+
+    Args:
+        facts: Of the message, for the log: it has a `request_id`, by which the client's error is found there.
+    """
     match error:
         case SocketError():
             return str(error.message)
@@ -66,12 +71,19 @@ def error_text(error: BaseException, request_id: str, *, debug: bool) -> str:
         case InvalidJson() | InvalidUserId() | HandlerTimeout() | NotAuthenticated():
             return str(error)
         case Unavailable():
-            logger.warning("Redis not available: a message was not handled", extra={"request_id": request_id})
+            # That Redis is away is said once by each part that needs it: see trouble.py.
+            logger.debug("message not handled: Redis unavailable", **facts, cause=error.cause)
             return TRY_AGAIN
         case _:
-            logger.error("handler failed", exc_info=from_the_application(error), extra={"request_id": request_id})
-            text = f"Internal error ({request_id})"
+            logger.error("handler failed", exc_info=from_the_application(error), **facts)
+            text = f"Internal error ({facts['request_id']})"
             return f"{text}: {type(error).__name__}: {error}" if debug else text
+
+
+def refused_by(error: BaseException) -> dict[str, object]:
+    """Say for the log what has refused a client. Not in its own words, which may quote a token."""
+    cause = error.__cause__ or error
+    return {"error": type(cause).__name__, "where": _place_in_the_application(error)}
 
 
 def from_the_application(error: BaseException) -> ExcInfo:
@@ -83,6 +95,16 @@ def from_the_application(error: BaseException) -> ExcInfo:
     while trace is not None and _package_of(trace.tb_frame) in ON_THE_WAY:
         trace = trace.tb_next
     return type(error), error, trace or error.__traceback__
+
+
+def _place_in_the_application(error: BaseException) -> str | None:
+    """Return where the application has raised *error*: `main.on_connect:27`; None if it is ours."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        if _package_of(trace.tb_frame) not in ON_THE_WAY:
+            place = f"{trace.tb_frame.f_globals.get('__name__')}.{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _package_of(frame: FrameType) -> str:

@@ -1,7 +1,6 @@
 """Before a WebSocket is accepted: where the page is from, and who comes, if that can be told already."""
 
 import asyncio
-import logging
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -14,20 +13,33 @@ from qrsocket import events
 from qrsocket.context import Context, current, running_for
 from qrsocket.errors import InvalidToken, InvalidUserId, SocketError
 from qrsocket.events import Refused
+from qrsocket.logger import Logger, in_one_line
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.exchange import Arrival
-from qrsocket.server.failing import from_the_application
+from qrsocket.server.failing import from_the_application, refused_by
 from qrsocket.server.finding import protocol_of
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
 from qrsocket.users import User
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 ON_CONNECT = Kind(
     "on_connect", frozenset({"request", "cookies", "headers", "query", "client", "token", "subprotocols"})
 )
+FOR_CLIENTS = (HTTPException, SocketError, WebSocketException, InvalidUserId)
 DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
+
+
+class Refusal(HTTPException):
+    """
+    One of ours: what the client is told is the cause in the log, too.
+
+    Attributes:
+        is_logged: The log has it already, with more words.
+    """
+
+    is_logged = False
 
 
 class Subprotocols(list[str]):
@@ -97,10 +109,10 @@ async def shake_hands(
             async with asyncio.timeout(settings.handler_timeout):
                 user = user_in(await on_connect(values, request))
         except TimeoutError:
-            raise HTTPException(503, "on_connect took too long") from None
+            raise Refusal(503, "on_connect took too long") from None
         marked = user_in(arrival.user)  # by `await authenticated(user)`
     if user is not None and marked is not None and user != marked:
-        raise HTTPException(403, "on_connect and authenticated() named two different users")
+        raise Refusal(403, "on_connect and authenticated() named two different users")
     return user or marked
 
 
@@ -124,8 +136,7 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
         response = refusal(error)
     except (TypeError, ValueError) as wrong:  # the application's text or headers cannot be sent
         response = refusal(wrong)
-    if events.observers:
-        events.notify(Refused(response.status_code, type(error).__name__))
+    _note_refused(error, response.status_code, websocket.client.host if websocket.client else None)
     with suppress(WebSocketDisconnect, OSError):  # the client may not have waited
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(response)
@@ -149,8 +160,18 @@ def refusal(error: Exception) -> JSONResponse:
         case InvalidUserId():
             return JSONResponse({"detail": str(error)}, 403)
         case _:
-            logger.error("on_connect failed", exc_info=from_the_application(error))
+            logger.error("on_connect failed", exc_info=from_the_application(error), http_status=500)
             return JSONResponse({"detail": "Internal Server Error"}, 500)
+
+
+def _note_refused(error: Exception, status: int, client: str | None) -> None:
+    if events.observers:
+        events.notify(Refused(status, type(error).__name__))
+    if isinstance(error, Refusal):
+        if not error.is_logged:
+            logger.warning("handshake refused: %s", error.detail, http_status=status, client=client)
+    elif isinstance(error, FOR_CLIENTS):  # otherwise it has failed, and that is logged
+        logger.warning("handshake refused by the application", http_status=status, client=client, **refused_by(error))
 
 
 def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
@@ -163,7 +184,7 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     if origin is None:
         if connection.cookies:
             logger.warning("origin refused: a client sends cookies and no Origin, which every browser sends")
-            raise HTTPException(403, "a connection with cookies must say its Origin")
+            raise _logged(Refusal(403, "a connection with cookies must say its Origin"))
         return  # not a browser
     if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
         return
@@ -176,14 +197,14 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
     if parts.netloc and host.removesuffix(port) == parts.netloc.lower().removesuffix(port):
         return
     logger.warning(
-        "origin refused: the page is from %s, and the request has Host: %s. If that page may connect, add its origin "
-        "to QRSOCKET_ALLOWED_ORIGINS; if a proxy changes the Host, let it pass on the browser's",
-        _cut(origin),
-        _cut(host),
-        extra={"origin": _cut(origin), "host": _cut(host)},
+        "origin refused: if this page may connect, add its origin to QRSOCKET_ALLOWED_ORIGINS; if a proxy changes the "
+        "Host of the request, let it pass on the browser's",
+        origin=in_one_line(origin),
+        host_header=in_one_line(host),
     )
-    raise HTTPException(403, "Origin not allowed: add it to QRSOCKET_ALLOWED_ORIGINS")
+    raise _logged(Refusal(403, "Origin not allowed: add it to QRSOCKET_ALLOWED_ORIGINS"))
 
 
-def _cut(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:200])
+def _logged(refusal: Refusal) -> Refusal:
+    refusal.is_logged = True
+    return refusal

@@ -1,7 +1,6 @@
 """The application's on_online and on_offline hooks. That each runs once, and in order, is the mailbox's work."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,13 +10,14 @@ from starlette.requests import HTTPConnection
 from qrsocket import events
 from qrsocket.context import Context, running_for
 from qrsocket.events import HookRan
+from qrsocket.logger import Logger
 from qrsocket.presence.answers import Transition
 from qrsocket.server.failing import from_the_application, raise_if_ending
 from qrsocket.server.parameters import Function, Kind
 from qrsocket.settings import Settings
 from qrsocket.streams import user_of
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # Fewer than the 40 threads that anyio runs at once, so that `def` hooks leave some to message handlers.
 HOOKS_AT_ONCE, LEAVING_AT_ONCE = 20, 10
@@ -75,7 +75,8 @@ class Hooks:
                     await hook(values, self._nobody)
         except BaseException as error:  # also if what it waited for was cancelled: it is over all the same
             raise_if_ending(error)
-            logger.error("hook failed", exc_info=from_the_application(error), extra={"hook": hook.name, "user": user})
+            facts = {"hook": hook.name, "user": user, "event_id": transition.id, "attempt": transition.attempt}
+            logger.error("hook failed", exc_info=from_the_application(error), **facts)
             failure = type(error).__name__
         if events.observers:
             seconds = time.monotonic() - began_at

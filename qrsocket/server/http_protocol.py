@@ -8,17 +8,17 @@ It needs httptools, which `uvicorn[standard]` brings; without it uvicorn takes h
 """
 
 import asyncio
-import logging
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qrsocket.internals import require
+from qrsocket.logger import Logger
 from qrsocket.server.limits import end_when_nothing_is_acknowledged, max_open
 from qrsocket.settings import get_settings
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 MOST_HEAD_BYTES = 64 * 1024
 MOST_LINES = 100
@@ -53,7 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > max_open():
-            logger.warning("too many connections: connection refused")
+            logger.warning("connection refused: too many are open", http_status=503)
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
             settings = get_settings()

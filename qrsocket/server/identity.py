@@ -1,7 +1,6 @@
 """Whose connection it is: told by the first message or by a handler, until when, and renewed."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,13 +8,11 @@ from typing import Any
 from qrsocket.errors import CloseCode, NotAuthenticated, SocketError, TokenExpired
 from qrsocket.server.authenticate import user_in
 from qrsocket.server.connection import Connection
-from qrsocket.server.failing import error_text, is_for_client, raise_if_ending
+from qrsocket.server.failing import error_text, is_for_client, raise_if_ending, refused_by
 from qrsocket.server.parsing import ClientGone
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.settings import Settings
 from qrsocket.users import User
-
-logger = logging.getLogger(__name__)
 
 # So long before the time is over the client is asked to renew it, in seconds.
 NOTICE = 30.0
@@ -27,6 +24,7 @@ class Identity:
     """
     Attributes:
         expires_at: Until when it holds (Unix time); None for as long as the connection.
+        refusal: What has refused who this was said to be, for the log.
     """
 
     def __init__(
@@ -37,6 +35,7 @@ class Identity:
             tasks: What is to go on when a handler has run out of time runs in it.
         """
         self.expires_at: float | None = None
+        self.refusal: dict[str, object] = {}
         self._connection, self._subscriptions, self._settings = connection, subscriptions, settings
         self._tasks = tasks
         self._is_ready = False
@@ -92,7 +91,9 @@ class Identity:
             pass
         except BaseException as error:
             raise_if_ending(error)
-            connection.tell_error(error_text(error, request_id, debug=self._settings.debug), None)
+            facts = {**connection.facts, "request_id": request_id}
+            connection.tell_error(error_text(error, facts, debug=self._settings.debug), None)
+            self.refusal = refused_by(error)
             # Only who was refused is told not to come back: a database that is down must not sign everybody out.
             if isinstance(error, TokenExpired):
                 connection.close(CloseCode.TOKEN_EXPIRED, "the token has expired")

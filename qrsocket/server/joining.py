@@ -1,20 +1,20 @@
 """Who may join which topic: what the application says, by the first of its patterns that a name fits."""
 
 import asyncio
-import logging
 from collections.abc import Iterable
 
 from starlette.requests import HTTPConnection
 
 from qrsocket.context import running_for
 from qrsocket.errors import SocketError
+from qrsocket.logger import Logger
 from qrsocket.server.connection import Connection
 from qrsocket.server.failing import error_text, from_the_application, is_for_client, raise_if_ending, within
 from qrsocket.server.patterns import TopicHandler, first_that_fits
 from qrsocket.server.runtime import Node
 from qrsocket.users import User
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 AT_ONCE = 8  # of one client, which may come back with a hundred
 NOT_ALLOWED = "Not allowed"
@@ -62,7 +62,7 @@ class Joining:
                 return topic, await self._refusal(topic)
 
         failed = {topic: error for topic, error in await asyncio.gather(*map(ask, topics)) if error is not None}
-        texts = {topic: self._text_of(error) for topic, error in failed.items()}
+        texts = {topic: self._text_of(error, topic) for topic, error in failed.items()}
         return texts if all(map(is_for_client, failed.values())) else None
 
     def left(self, topic: str) -> None:
@@ -81,8 +81,9 @@ class Joining:
             return error
         return None
 
-    def _text_of(self, error: BaseException) -> str:
-        return error_text(error, f"{self._connection.id}.join", debug=self._node.settings.debug)
+    def _text_of(self, error: BaseException, topic: str) -> str:
+        facts = {**self._connection.facts, "topic": topic, "request_id": f"{self._connection.id}.join"}
+        return error_text(error, facts, debug=self._node.settings.debug)
 
     async def _tell_left(self, found: tuple[TopicHandler, dict[str, str]], topic: str) -> None:
         try:
@@ -90,8 +91,8 @@ class Joining:
                 await within(self._node.settings.hook_timeout, self._call(found, topic))
         except BaseException as error:
             raise_if_ending(error)
-            extra = {"hook": found[0].function.name, "topic": topic}
-            logger.error("hook failed", exc_info=from_the_application(error), extra=extra)
+            facts = {"hook": found[0].function.name, "topic": topic, **self._connection.facts}
+            logger.error("hook failed", exc_info=from_the_application(error), **facts)
 
     async def _call(self, found: tuple[TopicHandler, dict[str, str]], topic: str) -> None:
         handler, parameters = found

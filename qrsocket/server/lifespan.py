@@ -1,7 +1,6 @@
 """The node of an application, from the start of its lifespan to the end."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -11,6 +10,7 @@ from redis.exceptions import RedisError
 
 from qrsocket import clients
 from qrsocket.errors import Unavailable
+from qrsocket.logger import Logger
 from qrsocket.roundtrip import arun, info
 from qrsocket.server import requests
 from qrsocket.server.handlers import Handlers
@@ -18,7 +18,7 @@ from qrsocket.server.runtime import Node
 from qrsocket.server.signals import clients_first
 from qrsocket.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 DIED = "node died: restart this process"
 
@@ -68,10 +68,10 @@ async def _run(node: Node) -> None:
     try:
         await node.run()
     except Exception:
-        logger.exception(DIED, extra={"node": node.keeper.node})
+        logger.exception(DIED, node=node.keeper.node)
     else:
         if not node.keeper.is_stopping:  # a part of it was cancelled, which a task group takes for an end
-            logger.error(DIED, extra={"node": node.keeper.node})
+            logger.error(DIED, node=node.keeper.node)
 
 
 async def _wait_for_start(node: Node) -> None:
@@ -79,7 +79,7 @@ async def _wait_for_start(node: Node) -> None:
     try:
         async with asyncio.timeout(node.settings.redis_timeout):
             await node.keeper.wait_joined()
-        logger.info("node joined", extra={"node": node.keeper.node})
+        logger.info("node joined", node=node.keeper.node)
         await _warn_of_eviction(node.settings)
     except TimeoutError:
         logger.error("node not joined yet: clients are refused until it is")

@@ -1,37 +1,61 @@
 """Tells the log, and those who observe, of connections, and of what becomes of messages for them."""
 
-import logging
 import time
+from collections.abc import Mapping
 
 from qrsocket import events
 from qrsocket.errors import CloseCode
 from qrsocket.events import Closed, Connected, Offered
 from qrsocket.fanout.publish import Envelope
+from qrsocket.logger import Logger
 from qrsocket.message import Message
 from qrsocket.server.connection import Connection
 from qrsocket.server.subscription import Feed
 from qrsocket.streams import Stream
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
+
+# With these a node ends what a user, or an operator, may wonder about. What else ends is the usual.
+REFUSALS = frozenset(
+    (
+        CloseCode.POLICY,
+        CloseCode.TOO_BIG,
+        CloseCode.INTERNAL_ERROR,
+        CloseCode.OVERLOADED,
+        CloseCode.SLOW_CONSUMER,
+        CloseCode.POSITION_LOST,
+        CloseCode.NOT_AUTHENTICATED,
+        CloseCode.REVOKED,
+        CloseCode.TOO_MANY_CONNECTIONS,
+        CloseCode.ABUSE,
+    )
+)
 
 
 def note_opened(connection: Connection) -> None:
-    logger.info("socket opened", extra={"connection": connection.id, "user": connection.user})
+    logger.debug("connection opened", **connection.facts, protocol=_protocol(connection))
     if events.observers:
         events.notify(Connected(connection.id, connection.user, _protocol(connection)))
 
 
-def note_closed(connection: Connection, opened_at: float | None) -> None:
+def note_closed(
+    connection: Connection, opened_at: float | None, refusal: Mapping[str, object], *, by_client: bool
+) -> None:
     """
     Args:
         opened_at: On the clock of `time.monotonic`; None: it never was.
+        refusal: What has refused its user, if something has.
+        by_client: With a code and a reason of its own. The reason is its words, and not in the log.
     """
     code, reason = connection.closing or (CloseCode.INTERNAL_ERROR, "")
-    facts = {"connection": connection.id, "user": connection.user, "code": int(code), "reason": reason}
-    logger.info("socket closed", extra=facts)
-    if events.observers and opened_at is not None:
-        seconds, protocol = time.monotonic() - opened_at, _protocol(connection)
-        events.notify(Closed(connection.id, connection.user, protocol, int(code), reason, seconds))
+    seconds = None if opened_at is None else time.monotonic() - opened_at
+    if by_client:
+        logger.debug("connection closed by its client", **connection.facts, code=int(code), seconds=seconds)
+    else:
+        facts = {**connection.facts, "code": int(code), "reason": reason, **refusal, "seconds": seconds}
+        (logger.warning if code in REFUSALS else logger.debug)("connection closed", **facts)
+    if events.observers and seconds is not None:
+        events.notify(Closed(connection.id, connection.user, _protocol(connection), int(code), reason, seconds))
 
 
 def note_offered(feed: Feed, stream: Stream, offset: int | None, envelope: Envelope) -> None:

@@ -4,7 +4,6 @@ unanswered. Knows uvicorn's class.
 """
 
 import asyncio
-import logging
 from http import HTTPStatus
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,10 +12,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from qrsocket.internals.uvicorn import WebSocketsSansIOProtocol
+from qrsocket.logger import Logger
 from qrsocket.server.limits import max_connections
 from qrsocket.settings import get_settings
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 RETRY_AFTER = 5  # seconds
 
@@ -53,7 +53,7 @@ class Opening(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         settings = get_settings()
         if self._server_state is not None and _open[self._server_state] > max_connections(settings):
-            logger.warning("this node is full: handshake refused")
+            logger.warning("handshake refused: this node is full", http_status=503)
             self._turn_away("This node is full")
             return
         super().handle_connect(event)
@@ -78,7 +78,7 @@ class Opening(WebSocketsSansIOProtocol):
     def _give_up(self) -> None:
         """Answer for the application, which has not."""
         self._answering = None
-        logger.warning("handshake timed out in a middleware, a dependency or the endpoint")
+        logger.warning("handshake refused: a middleware, a dependency or the endpoint took too long", http_status=503)
         self._turn_away("Not answered in time")
         self.disconnected = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})

@@ -1,15 +1,15 @@
 """The connections of a node for which something waits: all are written to together, once in a turn of the loop."""
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from qrsocket.errors import CloseCode
+from qrsocket.logger import Logger
 
 if TYPE_CHECKING:
     from qrsocket.server.outgoing import Outgoing  # which adds itself here
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Outbox:
@@ -41,6 +41,6 @@ def flush(connection: "Outgoing") -> None:
     try:
         connection.flush()
     except Exception:
-        logger.exception("writing failed")
+        logger.exception("writing failed", **connection.facts)
         connection.gone()
         connection.close(CloseCode.INTERNAL_ERROR)

@@ -6,15 +6,12 @@ most of what a message costs.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from qrsocket.errors import CloseCode
 from qrsocket.server.outbox import Outbox, flush
 from qrsocket.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 Write: TypeAlias = Callable[[list[bytes]], Any]
 
@@ -76,6 +73,11 @@ class Outgoing:
 
     def close(self, code: int, reason: str = "") -> None:
         raise NotImplementedError
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Whose it is, for the log."""
+        return {}
 
     # Offering
 

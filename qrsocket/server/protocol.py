@@ -9,11 +9,11 @@ http_protocol.py nothing knows of uvicorn's insides.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, cast
 
+from qrsocket.logger import Logger
 from qrsocket.server.framing import close_frame
 from qrsocket.server.limits import CLOSE_TIMEOUT, FRAMES_PER_MESSAGE, TokenBucket, end_when_nothing_is_acknowledged
 from qrsocket.server.opening import Opening
@@ -21,7 +21,7 @@ from qrsocket.server.outgoing import PIECE_BYTES, Outgoing
 from qrsocket.server.small import Gate, Line
 from qrsocket.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 EXTENSION = "qrsocket"
 
@@ -237,6 +237,6 @@ class WebSocketProtocol(Opening):
         is_unread = is_answered and self.transport.get_write_buffer_size() > self._most_unread
         if self._frames.take(time.monotonic()) and not is_unread:
             return True
-        logger.warning("flood of frames: connection aborted")
+        logger.warning("flood of frames: connection aborted", **(self._outgoing.facts if self._outgoing else {}))
         self.transport.abort()
         return False

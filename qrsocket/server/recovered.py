@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from qrsocket import events
-from qrsocket.events import GapTold
 from qrsocket.position import Missed, Position
 from qrsocket.presence.registry import Registration
 from qrsocket.server.connection import Connection
@@ -22,8 +20,8 @@ def page_of(connection: Connection, answered: Registration, stream: Stream) -> M
 def shown(connection: Connection, stream: Stream, page: Missed, since: Position | None) -> dict[str, Any]:
     """Return the fields of `ready` and `joined` for a client that was at *since*, and reads *page* next."""
     is_recovered = since is not None and page.is_whole
-    if since is not None and not is_recovered and events.observers:
-        events.notify(GapTold(connection.id, connection.user, stream))
+    if since is not None and not is_recovered:
+        connection.note_gap(stream, page.start)
     start = since if since is not None and is_recovered else page.start
     return {**start._asdict(), "recovered": is_recovered}
 

@@ -1,6 +1,5 @@
 """From this node's channel to its sockets. Never waits for a client, never parses a message."""
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -8,12 +7,13 @@ from qrsocket import events
 from qrsocket.events import Missed, Relayed
 from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
+from qrsocket.logger import Logger
 from qrsocket.message import Kind
 from qrsocket.server.hub import Hub
 from qrsocket.server.outbox import Outbox
 from qrsocket.signing import Ring
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 PROBE, HEARTBEAT = Kind.PROBE, Kind.HEARTBEAT
 
@@ -23,6 +23,7 @@ class Relay:
 
     def __init__(
         self,
+        node: str,
         hub: Hub,
         outbox: Outbox,
         ring: Ring | None,
@@ -38,7 +39,7 @@ class Relay:
             on_heartbeat: Gets the channel on which the node's own heartbeat came; must not block.
             on_doubt: Called when an envelope may have been lost; must not block.
         """
-        self._hub, self._outbox, self._ring = hub, outbox, ring
+        self._node, self._hub, self._outbox, self._ring = node, hub, outbox, ring
         self._on_probe, self._on_heartbeat, self._on_doubt = on_probe, on_heartbeat, on_doubt
         self._next: dict[bytes, int] = {}  # number of the next envelope, by channel; none since it was opened
 
@@ -62,24 +63,33 @@ class Relay:
             events.notify(Relayed(len(envelopes), time.monotonic() - began_at))
 
     def _on_envelope(self, channel: bytes, data: bytes) -> None:
+        # One envelope that we cannot read, from a newer version say, must not make every socket deaf.
         try:
             envelope = Envelope.parse(data, self._ring)
-            kind = envelope.message.kind
-            if kind is PROBE:
-                self._on_probe(envelope.message_id)
-                return
-            if kind is HEARTBEAT:
-                self._on_heartbeat(channel)
-            expected = self._next.get(channel)
-            self._next[channel] = envelope.number + 1
-            # A heartbeat has the number of the last envelope.
-            if expected is not None and envelope.number + (kind is HEARTBEAT) != expected:
-                numbers = {"expected": expected, "got": envelope.number}
-                logger.warning("messages lost between Redis and this node: they are read again", extra=numbers)
-                self._on_doubt()
-                if events.observers:
-                    events.notify(Missed(expected, envelope.number))
-            self._hub.deliver(envelope)
+        except Exception as error:  # its text may quote what was sent
+            facts = {"node": self._node, "error": type(error).__name__, "size_bytes": len(data)}
+            logger.error("message from Redis dropped: it cannot be read", **facts)
+            return
+        try:
+            self._take(channel, envelope)
         except Exception:
-            # One envelope that we cannot read, from a newer version say, must not make every socket deaf.
-            logger.exception("message from Redis dropped: it cannot be read", extra={"size_bytes": len(data)})
+            facts = {"node": self._node, "size_bytes": len(data)}
+            logger.exception("message from Redis dropped: it cannot be delivered", **facts)
+
+    def _take(self, channel: bytes, envelope: Envelope) -> None:
+        kind = envelope.message.kind
+        if kind is PROBE:
+            self._on_probe(envelope.message_id)
+            return
+        if kind is HEARTBEAT:
+            self._on_heartbeat(channel)
+        expected = self._next.get(channel)
+        self._next[channel] = envelope.number + 1
+        # A heartbeat has the number of the last envelope.
+        if expected is not None and envelope.number + (kind is HEARTBEAT) != expected:
+            text = "messages lost between Redis and this node: they are read again"
+            logger.warning(text, node=self._node, expected=expected, got=envelope.number)
+            self._on_doubt()
+            if events.observers:
+                events.notify(Missed(expected, envelope.number))
+        self._hub.deliver(envelope)

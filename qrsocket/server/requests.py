@@ -1,6 +1,5 @@
 """What is known of each request before the application is asked: its settings, and its connection."""
 
-import logging
 import re
 from dataclasses import replace
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qrsocket.context import current, running_for
+from qrsocket.logger import Logger
 from qrsocket.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 HEADER = b"x-socket-connection"
 CONNECTION_ID = re.compile(rb"[0-9a-f]{32}")

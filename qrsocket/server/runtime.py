@@ -1,7 +1,6 @@
 """One web node: its name, its connections, its relay, its keeper and its hooks, from start to stop."""
 
 import asyncio
-import logging
 import math
 import socket
 from collections.abc import Callable, Coroutine
@@ -12,6 +11,7 @@ from qrsocket.context import Context, Here
 from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.keys import Keyspace
+from qrsocket.logger import Logger
 from qrsocket.presence.answers import Transition
 from qrsocket.presence.calls import call_redis
 from qrsocket.presence.keeper import Keeper
@@ -35,7 +35,7 @@ from qrsocket.settings import Settings, get_settings
 from qrsocket.streams import Stream, of_members
 from qrsocket.trouble import Trouble
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # Hooks that run when the node stops may end, within this; containers are usually killed after 10 s.
 STOP_TIMEOUT = 3.0
@@ -152,7 +152,7 @@ class Node:
             try:
                 await self.keeper.leave()
             except Unavailable:
-                logger.warning("lease not released: other nodes wait until it ends", extra={"node": self.keeper.node})
+                logger.warning("lease not released: other nodes wait until it ends", node=self.keeper.node)
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -167,8 +167,9 @@ class Node:
     async def _live_as(self, name: str) -> None:
         """Serve under *name* until it is fenced. It listens first: once it has joined, others send to it."""
         channels = [keys.channel(name) for keys in self._keyspace.shards]
-        self._subscriber = Subscriber(self.settings, channels, self.trouble)
+        self._subscriber = Subscriber(self.settings, name, channels, self.trouble)
         relay = Relay(
+            name,
             self.hub,
             self.outbox,
             self.settings.ring,
@@ -180,7 +181,7 @@ class Node:
             relaying = group.create_task(relay.run(self._subscriber), name="relay")
             await self._subscriber.is_open.wait()
             await self.keeper.live(name)
-            logger.warning("node fenced: joining again under a new name", extra={"node": name})
+            logger.warning("node fenced: joining again under a new name", node=name)
             relaying.cancel()
 
     async def read_members(self, topic: str) -> None:
@@ -199,7 +200,7 @@ class Node:
         try:
             if seconds and await self._count_nodes() <= together:
                 seconds = 0  # nobody could take them: the sooner it is back, the better
-            logger.info("draining: %d connections over %g s", len(self.hub), seconds)
+            logger.info("draining: %d connections over %g s", len(self.hub), seconds, node=self.keeper.node)
             await drain(self.hub, seconds, self.settings.offline_grace)
         finally:
             then()
@@ -236,5 +237,5 @@ class Node:
             return self._background.create_task(coroutine, name=name)
         except RuntimeError:  # a connection that ends after the node has
             coroutine.close()
-            logger.warning("task not started, the node has ended: %s", name)
+            logger.warning("task not started, the node has ended: %s", name, node=self.keeper.node)
             return None

@@ -11,23 +11,22 @@ its subscriptions, what it missed (catch_up.py), and what is sent.
 """
 
 import asyncio
-import logging
 import time
 from contextlib import suppress
 from functools import partial
 from uuid import uuid4
 
-from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from qrsocket.errors import CloseCode, SocketError
+from qrsocket.logger import Logger
 from qrsocket.message import Kind, Message
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import proof_in
 from qrsocket.server.dispatch import Dispatch
 from qrsocket.server.finding import protocol_of
 from qrsocket.server.handlers import Handlers
-from qrsocket.server.handshake import refuse
+from qrsocket.server.handshake import Refusal, refuse
 from qrsocket.server.hello import Hello, read_hello
 from qrsocket.server.identity import Identity
 from qrsocket.server.joining import Joining
@@ -41,18 +40,17 @@ from qrsocket.server.welcome import Welcome, welcome
 from qrsocket.server.wire import PLAIN, wire_for
 from qrsocket.users import User
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 async def serve(websocket: WebSocket, handlers: Handlers, node: Node) -> None:
     """Serve one connection until it is closed."""
     if node.is_draining:
-        await refuse(websocket, HTTPException(503, "This node stops", {"Retry-After": "1"}))
+        await refuse(websocket, Refusal(503, "This node stops", {"Retry-After": "1"}))
         return
     is_full, slot = node.is_full, node.slots.enter(websocket.client.host if websocket.client else "")
     if slot is None:
-        logger.warning("too many connections from one address: handshake refused")
-        await refuse(websocket, HTTPException(429, "Too many connections", {"Retry-After": "30"}))
+        await refuse(websocket, Refusal(429, "Too many connections", {"Retry-After": "30"}))
         return
     node.sessions += 1
     try:
@@ -110,6 +108,7 @@ class Session:
         connection.on_order, connection.on_close = self._obey, self._end_reading
         self._reading, self._is_reading = asyncio.timeout(None), False
         self._opened_at: float | None = None
+        self._has_left = False
         self._websocket, self._node, self._settings, self._tasks = websocket, node, node.settings, tasks
         joining = Joining(connection, node, handlers.on_join, handlers.on_leave)
         self._subscriptions = Subscriptions(connection, node, joining)
@@ -163,7 +162,7 @@ class Session:
         """Leave nothing behind, whatever has ended the session."""
         self._identity.end()
         await self._subscriptions.close()
-        note_closed(self._connection, self._opened_at)
+        note_closed(self._connection, self._opened_at, self._identity.refusal, by_client=self._has_left)
 
     def _obey(self, order: Message) -> None:
         """Join a topic, or leave it, since somebody somewhere wants it."""
@@ -190,7 +189,7 @@ class Session:
         except ClientGone:
             pass
         except Exception as error:
-            logger.exception("reading failed", extra={"connection": self._connection.id})
+            logger.exception("reading failed", **self._connection.facts)
             self._connection.close(CloseCode.INTERNAL_ERROR, type(error).__name__)
         finally:
             # Nobody reads any more. If it is closing already, this changes nothing.
@@ -235,6 +234,7 @@ class Session:
         """Return the next frame; None when the client has gone."""
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
+            self._has_left = self._connection.closing is None
             self._connection.close(event.get("code") or CloseCode.NORMAL, event.get("reason") or "")
             return None
         text: str | None = event.get("text")

@@ -4,12 +4,12 @@ lines: each step waits, and has to look again at what may have changed meanwhile
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from qrsocket.errors import CloseCode, SocketError, Unavailable
+from qrsocket.logger import Logger
 from qrsocket.patient_timeout import PatientTimeout
 from qrsocket.position import Position
 from qrsocket.presence.registry import Registration
@@ -23,7 +23,7 @@ from qrsocket.server.wire import PLAIN, Json
 from qrsocket.streams import EVERYONE, Stream, of_topic, topic_of, user_of
 from qrsocket.topics import MAX_TOPICS
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 TOO_MANY = f"A connection joins at most {MAX_TOPICS} topics"
 
@@ -154,8 +154,8 @@ class Subscriptions:
             elif of_topic(topic) in self._connection.subscriptions or self._turn.locked():
                 await self.leave(topic, "removed")
         except (SocketError, Unavailable) as error:
-            extra = {"connection": self._connection.id, "topic": topic, "error": str(error)}
-            logger.warning("topic not joined", extra=extra)
+            # Its text is for who asked, who is not here: of an order nobody else learns that it failed.
+            logger.warning("order not obeyed", **self._connection.facts, topic=topic, error=type(error).__name__)
 
     async def leave(self, topic: str, why: str, request: str | None = None) -> None:
         """Have it leave *topic*, and tell the client; nothing more of it comes after that."""

@@ -1,20 +1,16 @@
 """What the handshake says of a connection, and whether there is a slot for it."""
 
-import logging
 from typing import NamedTuple
 
-from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 
 from qrsocket.errors import CloseCode, TokenExpired
 from qrsocket.server.exchange import Arrival
 from qrsocket.server.handlers import Handlers
-from qrsocket.server.handshake import Subprotocols, shake_hands
+from qrsocket.server.handshake import Refusal, Subprotocols, shake_hands
 from qrsocket.server.runtime import Node
 from qrsocket.server.slots import Slot
 from qrsocket.users import User
-
-logger = logging.getLogger(__name__)
 
 
 class Welcome(NamedTuple):
@@ -49,7 +45,6 @@ async def welcome(websocket: WebSocket, handlers: Handlers, node: Node, slot: Sl
     except TokenExpired:
         return Welcome(None, offered, arrival.topics, (CloseCode.TOKEN_EXPIRED, "the token has expired"), slot)
     if user is None and handlers.authenticate is not None and not slot.be_stranger():
-        logger.warning("too many connections wait to be authenticated: handshake refused")
-        raise HTTPException(503, "Too many connections wait to be authenticated", {"Retry-After": "5"})
+        raise Refusal(503, "Too many connections wait to be authenticated", {"Retry-After": "5"})
     closing = (CloseCode.RESTART, "the node stops") if node.is_draining else None
     return Welcome(user, offered, arrival.topics, closing, slot)

@@ -2,9 +2,11 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.quiet import MOST_LINES
@@ -13,6 +15,7 @@ from tests.attacks.conftest import ENVIRONMENT
 from tests.attacks.node import Node, attacked
 from tests.attacks.raw import Raw, frame, head
 from tests.attacks.witness import Witness
+from tests.clients import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +85,11 @@ def test_descriptors_run_out_for_nobody(server: EmbeddedRedis, loop: str, most_t
     [
         ("origin refused", lambda address: refusal(address, "Origin: http://evil.example")),
         ("Invalid UTF-8 sequence", lambda address: of("invalid UTF-8").run(address)),
+        ("connection closed", lambda address: wrong_token(address)),
         ("flood of frames", lambda address: of("a flood of pongs").run(address)),
         ("Invalid HTTP request", lambda address: no_http(address)),
     ],
-    ids=["origins", "invalid UTF-8", "floods", "no HTTP"],
+    ids=["origins", "invalid UTF-8", "tokens", "floods", "no HTTP"],
 )
 def test_the_log_is_not_filled(node: Node, bob: Witness, text: str, attack: object) -> None:
     """
@@ -101,6 +105,14 @@ def test_the_log_is_not_filled(node: Node, bob: Witness, text: str, attack: obje
 
 def of(name: str) -> Attack:
     return next(attack for attack in FRAMES if attack.name == name)
+
+
+def wrong_token(address: str) -> None:
+    with connect(f"ws://{address}/strangers") as client:
+        client.send('"wrong"')
+        with suppress(ConnectionClosed):
+            while client.recv(PATIENCE):
+                pass
 
 
 def no_http(address: str) -> None:

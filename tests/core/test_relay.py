@@ -37,7 +37,7 @@ class Relayed:
         self.heartbeats: list[bytes] = []
         self.doubts = 0
         outbox, probed, beaten = self.ada._outbox, self.probes.append, self.heartbeats.append
-        self.relay = Relay(self.scene.hub, outbox, ring, probed, beaten, self._doubt)
+        self.relay = Relay("node", self.scene.hub, outbox, ring, probed, beaten, self._doubt)
 
     async def read(self, *reads: list[tuple[bytes, bytes]]) -> list[str]:
         """Let it read *reads*, and return what the client has been told."""
@@ -129,13 +129,24 @@ async def test_a_probe_is_for_the_node() -> None:
 @pytest.mark.parametrize("data", [b"", b"\n", b"j\t1\n1", b"?\t2\te\tm\t\tu:ada\t12\n1", b"j\tx\te\tm\t\tu:ada\t12\n1"])
 async def test_a_frame_that_cannot_be_read(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """
-    It is dropped, and logged by its size alone; those after it are told.
+    It is dropped, and logged by its size and the class of the error alone; those after it are told.
     """
     relayed = Relayed()
     told = await relayed.read([(NODE, data), (NODE, envelope(1, 11))])
 
     assert ["11 1"] == told
-    assert [len(data)] == [record.size_bytes for record in caplog.records]  # type: ignore[attr-defined]
+    assert [(len(data), None)] == [(vars(record)["size_bytes"], record.exc_info) for record in caplog.records]
+
+
+async def test_a_message_that_cannot_be_delivered(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It is dropped, and logged with the traceback, which is of us; those after it are told.
+    """
+    relayed = Relayed()
+    told = await relayed.read([(NODE, envelope(1, 11, "c", "no close")), (NODE, envelope(2, 12))])
+
+    assert ["12 1"] == told
+    assert [True] == [record.exc_info is not None for record in caplog.records]
 
 
 async def test_what_is_not_signed_is_told_to_nobody() -> None:

@@ -122,7 +122,7 @@ async def test_a_subscription_is_not_opened_on_a_replica(pair: Pair) -> None:
     """
     pair.fail_over()
     opened = asyncio.Event()
-    subscription = Subscriber(get_settings(), ["c"], Trouble("sockets stay open"))
+    subscription = Subscriber(get_settings(), "node", ["c"], Trouble("sockets stay open"))
     running = asyncio.create_task(subscription.run(lambda *_: None, opened.set))
     await until(lambda: refused_by(pair.replica) > 1)
     is_open_on_replica = opened.is_set()
@@ -139,7 +139,7 @@ async def test_a_subscription_that_is_lost_in_a_failover(pair: Pair) -> None:
     """
     Where the old primary hangs up, as Sentinel has it do, it is the new subscription that begins a new epoch.
     """
-    subscription = Subscriber(get_settings(), ["c"], Trouble("sockets stay open"))
+    subscription = Subscriber(get_settings(), "node", ["c"], Trouble("sockets stay open"))
     running = asyncio.create_task(subscription.run(lambda *_: None, lambda: None))
     epochs = []
     for _ in range(3):

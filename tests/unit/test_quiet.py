@@ -30,14 +30,15 @@ def test_what_is_left_out_is_counted() -> None:
 
 def test_texts_do_not_hide_each_other() -> None:
     """
-    Another text, another logger and another exception are counted apart.
+    Another text, another logger, another exception, status, close code and class of an error are counted apart.
     """
     quiet = Quiet(most=1, seconds=60)
     error = (ValueError, ValueError(), None)
     lines = [record(0), record(0, "another"), record(0, name="m"), record(0, exc_info=error)]
+    lines += [record(0, http_status=401), record(0, code=4100), record(0, error="InvalidToken"), record(0, code=4103)]
 
-    assert [True] * 4 == [quiet.filter(line) for line in lines]
-    assert not quiet.filter(record(0))
+    assert [True] * 8 == [quiet.filter(line) for line in lines]
+    assert [False] * 2 == [quiet.filter(line) for line in (record(0), record(0, code=4103))]
 
 
 def test_what_is_no_warning_passes() -> None:

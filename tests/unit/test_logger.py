@@ -1,0 +1,106 @@
+"""What a line of the log looks like, and what it may say."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from qrsocket.logger import MOST_SHOWN, Logger
+
+ROOT = Path(__file__).parent.parent.parent
+logger = Logger("qrsocket.tests")
+
+
+def test_facts_are_in_the_text_and_in_extra(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A fact is at the end of the text and an attribute of the record; one that is not known is in neither.
+    """
+    caplog.set_level(logging.DEBUG, "qrsocket")
+
+    logger.warning("lease of %s not released", "web1", node="web1.3f", user=None, reason="", offset=0, seconds=0.12345)
+
+    (record,) = caplog.records
+    assert "lease of web1 not released (node web1.3f, offset 0, seconds 0.1235)" == record.getMessage()
+    assert ("web1.3f", 0, 0.12345) == (record.node, record.offset, record.seconds)  # type: ignore[attr-defined]
+    assert not hasattr(record, "user")
+    assert not hasattr(record, "reason")
+
+
+def test_a_line_without_facts(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It is the text, also with a percent sign.
+    """
+    logger.error("100% lost")
+
+    assert ["100% lost"] == caplog.messages
+
+
+def test_lines_of_a_kind_are_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    But for what is filled in, so that they can be counted and grouped.
+    """
+    for user in ("alice", "50%"):
+        logger.warning("gap told", user=user)
+
+    assert ["gap told (user %s)"] * 2 == [record.msg for record in caplog.records]
+    assert ["gap told (user alice)", "gap told (user 50%)"] == caplog.messages
+
+
+def test_nobody_forges_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What a fact holds cannot begin a line of its own, nor fill the log.
+    """
+    logger.warning("topic refused", user="eve\nERROR node died\x1b[0m", topic="a" * 1_000)
+
+    (message,) = caplog.messages
+    assert message.startswith("topic refused (user eve?ERROR node died?[0m, topic a")
+    assert len(message) < MOST_SHOWN + 100
+
+
+def test_the_place_is_the_callers(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The file and the function of a record are of who has written it; so is the traceback.
+    """
+    caplog.set_level(logging.DEBUG, "qrsocket")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logger.exception("it failed", node="n")
+    logger.debug("and again")
+
+    assert {(__name__.rpartition(".")[2], "test_the_place_is_the_callers")} == {
+        (record.module, record.funcName) for record in caplog.records
+    }
+    assert "ValueError: why" in caplog.text
+
+
+def test_what_is_not_written_costs_nothing() -> None:
+    """
+    Facts are not made into text for a level that is off.
+    """
+
+    class Costly:
+        def __str__(self) -> str:
+            raise AssertionError
+
+    logging.getLogger("qrsocket.tests").setLevel(logging.WARNING)
+    try:
+        assert not logger.is_detailed
+        logger.debug("%s", Costly(), user=Costly())
+    finally:
+        logging.getLogger("qrsocket.tests").setLevel(logging.NOTSET)
+
+
+def test_lines_have_one_form() -> None:
+    """
+    Nobody writes by the standard library's logger, whose lines have no facts in the text.
+    """
+    others = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "qrsocket").rglob("*.py"))
+        if re.search(r"^logger = logging", path.read_text(), re.MULTILINE)
+    ]
+
+    # uvicorn's, and one that shows what processes of a test write.
+    assert ["qrsocket/cli/serving.py", "qrsocket/testing/processes.py"] == others
