@@ -32,13 +32,15 @@ class Config(uvicorn.Config):
     """Begins in each process that serves, which with several workers is not the one that has made it."""
 
     def __init__(self, app: str, **options: Any) -> None:
-        level = options.get("log_level") or "info"
+        level = options.pop("log_level", None) or "info"
         super().__init__(
             app,
             **{
                 **options_for_uvicorn(get_settings()),
                 "timeout_graceful_shutdown": GRACEFUL_SHUTDOWN,
                 "log_config": log_config(level),
+                # uvicorn's own lines at DEBUG are the frames, and the heads of requests with cookies and queries.
+                "log_level": "info" if level == "debug" else level,
                 **options,
             },
         )
@@ -121,11 +123,8 @@ def _collect_garbage_rarely() -> None:
 
 
 def log_config(level: str) -> dict[str, Any]:
-    """Return uvicorn's, with our lines in it. That a socket was opened is in its own, and is told twice on request."""
+    """Return uvicorn's, with our lines in it."""
     found: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
-    is_detailed = level in ("debug", "trace")
-    found["loggers"] |= {
-        "qrsocket": {"handlers": ["default"], "level": "DEBUG" if is_detailed else level.upper(), "propagate": False},
-        "qrsocket.server.session": {"level": "DEBUG" if is_detailed else "WARNING"},
-    }
+    ours = "DEBUG" if level == "trace" else level.upper()
+    found["loggers"]["qrsocket"] = {"handlers": ["default"], "level": ours, "propagate": False}
     return found
