@@ -5,7 +5,7 @@ The form of each line in the log: what has happened, and the facts of it, in the
     logger.warning("lease not released: other nodes wait until it ends", node=name)
 
 writes `lease not released: other nodes wait until it ends (node web1.3f9a01c2)`, and the record has a `node`.
-No fact is anything that a client has said, or that was sent.
+docs/logs.md lists the names of facts. No fact is anything that a client has said, or that was sent.
 """
 
 import logging

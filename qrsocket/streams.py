@@ -12,11 +12,13 @@ Two more are only counted. Of what they tell, the newest state counts, and it ca
     m:<topic>           users have joined the topic, or left it; `m:<topic> <user>` is one user's part in it
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 Stream: TypeAlias = str
 
 EVERYONE: Stream = "*"
+MOST_SHOWN = 5
 
 
 def of_user(id: str) -> Stream:
@@ -41,6 +43,12 @@ def of_members(topic: str) -> Stream:
 
 def of_member(topic: str, user: str) -> Stream:
     return f"m:{topic} {user}"
+
+
+def shown(streams: Sequence[Stream]) -> str:
+    """Return some of *streams* in one line, for the log."""
+    more = len(streams) - MOST_SHOWN
+    return " ".join(streams[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def home_of(stream: Stream) -> Stream:

@@ -115,6 +115,8 @@ def report(
     advanced = ask_blocking(settings, [jobs_of(settings, key).advance(event, key, fields)], wait)[0]
     if advanced.answer is Answer.OK and advanced.job is not None:
         note_job(key.owner, advanced.job)
+    else:
+        logger.debug("job event not taken", **_facts(event, key, fields), answer=advanced.answer.name.lower())
     return advanced
 
 

@@ -1,10 +1,13 @@
-"""Tells those who observe of the states that jobs enter."""
+"""Tells the log, and those who observe, of the states that jobs enter."""
 
 from typing import Any
 
 from qrsocket import events
 from qrsocket.events import JobChanged
+from qrsocket.logger import Logger
 from qrsocket.streams import Stream, user_of
+
+logger = Logger(__name__)
 
 
 def note_job(owner: Stream, job: dict[str, Any]) -> None:
@@ -12,8 +15,10 @@ def note_job(owner: Stream, job: dict[str, Any]) -> None:
     Args:
         job: As its owner sees it.
     """
+    user, attempt = user_of(owner), job.get("attempt") or 1
+    logger.debug("job changed", job=job["id"], task=job["task"], user=user, state=job["state"], attempt=attempt)
     if events.observers:
-        about = (job["id"], job["task"], user_of(owner), job["state"], job.get("attempt") or 1)
+        about = (job["id"], job["task"], user, job["state"], attempt)
         events.notify(JobChanged(*about, _seconds(job)))
 
 

@@ -60,6 +60,12 @@ def name(message: Message, streams: Sequence[Stream], given: str | None, task_ru
     return Named(id, id, streams, remember)
 
 
+def told_id(wire_id: str) -> str:
+    """Return the id that the caller was told for what Redis and the nodes know by *wire_id*, of a batch too."""
+    begin, _, last = wire_id.rpartition(":")
+    return begin[1:] if wire_id.startswith("=") else f"{begin}:{last.partition('.')[0]}"
+
+
 def _check(given: str) -> None:
     try:
         is_fit = 0 < len(given.encode()) <= MAX_ID_BYTES and not CONTROL_CHARACTER.search(given)

@@ -12,6 +12,7 @@ from qrsocket import events
 from qrsocket.context import running_for
 from qrsocket.errors import CloseCode, SocketError
 from qrsocket.events import Handled
+from qrsocket.logger import Logger
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import answer, proof_in
 from qrsocket.server.exchange import Exchange
@@ -24,6 +25,8 @@ from qrsocket.server.parsing import ClientGone, paid
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
 from qrsocket.server.wire import Inbound
+
+logger = Logger(__name__)
 
 
 class Dispatch:
@@ -65,6 +68,7 @@ class Dispatch:
             case Verdict.TOO_LARGE:
                 self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
             case Verdict.TOO_FAST:
+                logger.debug("message refused: more than the rate allows", **self._connection.facts)
                 text = f"Too many messages: {self._settings.rate:g} a second are allowed"
                 self._connection.tell_error(text, self._request_in(frame), is_temporary=True)
             case Verdict.ABUSE:
@@ -81,6 +85,7 @@ class Dispatch:
         if inbound.control == "ping":
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
         elif self.inbox.is_crowded:
+            logger.debug("message refused: too many wait for handlers", **self._connection.facts)
             text = "Too many messages at once: wait for answers"
             self._connection.tell_error(text, inbound.request, is_temporary=True)
         else:
@@ -162,7 +167,7 @@ class Dispatch:
         connection = self._connection
         websocket: WebSocket = connection.websocket
         context = self._node.context(connection.user, connection.id, exchange)
-        with running_for(context), _observed(handler, connection):
+        with running_for(context), _observed(handler, connection, request_id):
             return await handler(
                 inbound.payload,
                 websocket=websocket,
@@ -186,7 +191,7 @@ class Dispatch:
 
 
 @contextmanager
-def _observed(handler: MessageHandler, connection: Connection) -> Iterator[None]:
+def _observed(handler: MessageHandler, connection: Connection, request_id: str) -> Iterator[None]:
     began_at, failure = time.monotonic(), None
     try:
         yield
@@ -194,6 +199,9 @@ def _observed(handler: MessageHandler, connection: Connection) -> Iterator[None]
         failure = type(error).__name__
         raise
     finally:
+        name, seconds = handler.function.name, time.monotonic() - began_at
+        if logger.is_detailed:
+            facts = {**connection.facts, "request_id": request_id, "error": failure, "seconds": seconds}
+            logger.debug("message handled", handler=name, **facts)
         if events.observers:
-            seconds = time.monotonic() - began_at
-            events.notify(Handled(handler.function.name, connection.id, connection.user, failure, seconds))
+            events.notify(Handled(name, connection.id, connection.user, failure, seconds))

@@ -78,7 +78,9 @@ class Hooks:
             facts = {"hook": hook.name, "user": user, "event_id": transition.id, "attempt": transition.attempt}
             logger.error("hook failed", exc_info=from_the_application(error), **facts)
             failure = type(error).__name__
+        id, attempt, seconds = transition.id, transition.attempt, time.monotonic() - began_at
+        logger.debug(
+            "hook ran", hook=hook.name, user=user, event_id=id, attempt=attempt, error=failure, seconds=seconds
+        )
         if events.observers:
-            seconds = time.monotonic() - began_at
-            id, attempt = transition.id, transition.attempt
             events.notify(HookRan(hook.name, transition.kind, user or "", id, attempt, failure, seconds))

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 from qrsocket import events
 from qrsocket.errors import CloseCode
-from qrsocket.events import Behind, Recovered
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
 from qrsocket.server.connection import Connection
-from qrsocket.server.noting import note_offered
+from qrsocket.server.noting import note_behind, note_offered, note_recovered
 from qrsocket.server.offering import give_order, offer, offer_uncounted
 from qrsocket.server.states import PASSING, STATES, States
 from qrsocket.server.subscription import Feed, Subscription
@@ -135,6 +134,14 @@ class Hub:
     def connections(self) -> tuple[Connection, ...]:
         return tuple(self._connections.values())
 
+    def subscribed(self, stream: Stream) -> tuple[Subscription, ...]:
+        feed = self._feeds.get(stream)
+        return () if feed is None else (*feed.live.values(), *feed.behind.values())
+
+    def is_live(self, subscription: Subscription) -> bool:
+        feed = self._feeds.get(subscription.stream)
+        return feed is not None and feed.live.get(subscription.connection.id) is subscription
+
     @property
     def streams(self) -> tuple[Stream, ...]:
         """All that this node has subscriptions of."""
@@ -233,8 +240,7 @@ class Hub:
     def position_of(self, subscription: Subscription) -> Position | None:
         """Return the position of the last message that was offered to it."""
         feed = self._feeds.get(subscription.stream)
-        is_live = feed is not None and feed.live.get(subscription.connection.id) is subscription
-        return feed.position if feed is not None and is_live else subscription.position
+        return feed.position if feed is not None and self.is_live(subscription) else subscription.position
 
     def take_page(self, subscription: Subscription, page: Missed, heard: Position | None) -> None:
         """
@@ -282,9 +288,8 @@ class Hub:
         feed.position = position
         fallen, feed.live = feed.live, {}
         feed.behind |= fallen
-        if fallen and events.observers:
-            stream = next(iter(fallen.values())).stream
-            events.notify(Behind(stream, tuple(fallen)))
+        if fallen:
+            note_behind(fallen, position)
         for subscription in fallen.values():
             subscription.position = before
             self._on_behind(subscription)
@@ -296,10 +301,8 @@ class Hub:
         subscription.position = page.reached
         self._heard(feed, page.top)
         is_level = subscription.position == feed.position
-        if page.entries and events.observers:
-            first, last = page.entries[0].offset, page.entries[-1].offset
-            about = (connection.id, connection.user, subscription.stream)
-            events.notify(Recovered(*about, len(page.entries), first, last, is_level))
+        if page.entries:
+            note_recovered(subscription, page.entries, is_level=is_level)
         if is_level and connection.has_room:
             if feed.behind.pop(connection.id, None) is subscription:
                 feed.live[connection.id] = subscription

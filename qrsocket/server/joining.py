@@ -9,7 +9,7 @@ from qrsocket.context import running_for
 from qrsocket.errors import SocketError
 from qrsocket.logger import Logger
 from qrsocket.server.connection import Connection
-from qrsocket.server.failing import error_text, from_the_application, is_for_client, raise_if_ending, within
+from qrsocket.server.failing import error_text, from_the_application, is_for_client, raise_if_ending, refused_by, within
 from qrsocket.server.patterns import TopicHandler, first_that_fits
 from qrsocket.server.runtime import Node
 from qrsocket.users import User
@@ -73,11 +73,13 @@ class Joining:
     async def _refusal(self, topic: str) -> BaseException | None:
         found = first_that_fits(self._on_join, topic)
         if found is None:
+            logger.debug("topic refused: no pattern of on_join fits it", **self._connection.facts, topic=topic)
             return SocketError(NOT_ALLOWED)
         try:
             await within(self._node.settings.handler_timeout, self._call(found, topic))
         except BaseException as error:
             raise_if_ending(error)
+            logger.debug("topic refused", **self._connection.facts, topic=topic, **refused_by(error))
             return error
         return None
 

@@ -1,16 +1,17 @@
 """Tells the log, and those who observe, of connections, and of what becomes of messages for them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qrsocket import events
 from qrsocket.errors import CloseCode
-from qrsocket.events import Closed, Connected, Offered
+from qrsocket.events import Behind, Closed, Connected, Offered, Recovered
 from qrsocket.fanout.publish import Envelope
 from qrsocket.logger import Logger
 from qrsocket.message import Message
+from qrsocket.position import Entry, Position
 from qrsocket.server.connection import Connection
-from qrsocket.server.subscription import Feed
+from qrsocket.server.subscription import Feed, Subscription
 from qrsocket.streams import Stream
 
 logger = Logger(__name__)
@@ -68,6 +69,31 @@ def note_offered(feed: Feed, stream: Stream, offset: int | None, envelope: Envel
         places[_place(connection, message, is_live=is_live, is_kept=offset is not None)].append(connection.id)
     ids = {place: tuple(connections) for place, connections in places.items()}
     events.notify(Offered(envelope.message_id, message.kind.name.lower(), stream, offset, **ids))
+
+
+def note_behind(fallen: Mapping[str, Subscription], position: Position) -> None:
+    """
+    Args:
+        fallen: The subscriptions of one stream that have not had a message at *position*, by their connections' ids.
+    """
+    stream = next(iter(fallen.values())).stream
+    logger.debug("behind: messages were missed", stream=stream, offset=position.offset, connections=len(fallen))
+    if events.observers:
+        events.notify(Behind(stream, tuple(fallen)))
+
+
+def note_recovered(subscription: Subscription, entries: Sequence[Entry], *, is_level: bool) -> None:
+    """
+    Args:
+        entries: What was missed, and is told now.
+        is_level: That is all.
+    """
+    connection, stream = subscription.connection, subscription.stream
+    first, last = entries[0].offset, entries[-1].offset
+    facts = {"stream": stream, "offset": last, "messages": len(entries)}
+    logger.debug("messages read from the stream", **connection.facts, **facts)
+    if events.observers:
+        events.notify(Recovered(connection.id, connection.user, stream, len(entries), first, last, is_level))
 
 
 def _place(connection: Connection, message: Message, *, is_live: bool, is_kept: bool) -> str:

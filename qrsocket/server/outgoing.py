@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from qrsocket.errors import CloseCode
+from qrsocket.logger import Logger
 from qrsocket.server.outbox import Outbox, flush
 from qrsocket.settings import Settings
+
+logger = Logger(__name__)
 
 Write: TypeAlias = Callable[[list[bytes]], Any]
 
@@ -213,8 +216,11 @@ class Outgoing:
         """The client is ready for more."""
         self._end_patience()
         self._write = self._writer
+        waited = len(self._waiting)
         self.flush()
         self._wake()
+        if waited and logger.is_detailed:
+            logger.debug("what waited is written", **self.facts, messages=waited - len(self._waiting))
 
     def gone(self) -> None:
         """The client has gone: nothing is written any more."""

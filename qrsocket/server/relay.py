@@ -9,6 +9,7 @@ from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.logger import Logger
 from qrsocket.message import Kind
+from qrsocket.server.hops import deliver
 from qrsocket.server.hub import Hub
 from qrsocket.server.outbox import Outbox
 from qrsocket.signing import Ring
@@ -92,4 +93,7 @@ class Relay:
             self._on_doubt()
             if events.observers:
                 events.notify(Missed(expected, envelope.number))
-        self._hub.deliver(envelope)
+        if logger.is_detailed and kind is not HEARTBEAT:
+            deliver(self._hub, envelope, self._node)
+        else:
+            self._hub.deliver(envelope)

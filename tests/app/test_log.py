@@ -1,4 +1,4 @@
-"""What an operator finds in the log of a node: each refusal with its cause."""
+"""What an operator finds in the log of a node: each refusal with its cause, and at DEBUG the way of a message."""
 
 import logging
 from typing import Any
@@ -20,6 +20,7 @@ from tests.app.routers import router_of_named_users
 from tests.app.speaking import OpenSpeaker
 from tests.clients import Client, Open
 from tests.conftest import MS, Configure, until
+from tests.unit.test_logger import documented_facts
 
 
 def lines(caplog: pytest.LogCaptureFixture, *, level: int = logging.WARNING) -> list[dict[str, Any]]:
@@ -252,6 +253,76 @@ async def test_clients_do_not_fill_the_log(
     assert 20 == sum(line["text"].startswith("gap told") for line in lines(caplog))
 
 
+async def test_the_way_of_a_message(serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    From what a client sends to what another is written, each step is a line that has the ids of those before it.
+    """
+    caplog.set_level(logging.DEBUG, "qrsocket")
+    router = SocketRouter()
+
+    @router.on_connect
+    async def on_connect(user: str) -> str:
+        return user
+
+    @router.on_message
+    async def on_message(data: str) -> None:
+        for _ in range(2):
+            await socket.to("bob").send(data, message_id="order-17")
+        await socket.to("carol").send(data)
+
+    address = await serve(router)
+    alice = await open_client(address, "/socket?user=alice")
+    bob = await open_client(address, "/socket?user=bob")
+    await alice.send("hi")
+    await bob.receive_text()
+    handled = await until(
+        lambda: [one for one in lines(caplog, level=logging.DEBUG) if one["text"] == "message handled"]
+    )
+
+    steps = [one for one in lines(caplog, level=logging.DEBUG) if one.get("message_id") == "order-17"]
+    assert ["message came to this node", "message sent", "message sent not again", "message written"] == sorted(
+        one["text"].replace("not sent again: its id was sent before", "sent not again") for one in steps
+    )
+    written = next(one for one in steps if one["text"] == "message written")
+    opened = [one for one in lines(caplog, level=logging.DEBUG) if one["text"] == "connection opened"]
+    assert [("alice", "plain"), ("bob", "plain")] == [(one["user"], one["protocol"]) for one in opened]
+    assert (opened[1]["connection"], "u:bob") == (written["connection"], written["stream"])
+    sender = {(one["connection"], one["user"]) for one in steps if "sent" in one["text"]}
+    assert {(opened[0]["connection"], "alice")} == sender
+    assert f"{opened[0]['connection']}.1" == handled[0]["request_id"]
+    known = {"text", "message", "asctime", *vars(logging.makeLogRecord({})), *documented_facts()}
+    assert set() == {name for one in lines(caplog, level=logging.DEBUG) for name in one} - known
+    (nobody,) = [one for one in lines(caplog, level=logging.DEBUG) if one.get("streams") == "u:carol"]
+    assert ("message sent", 0) == (nobody["text"], nobody["connections"])
+
+
+async def test_what_is_refused_of_a_client(
+    serve: Serve, open_speaker: OpenSpeaker, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A topic, and a message too many, are refused at DEBUG, since the client is told.
+    """
+    caplog.set_level(logging.DEBUG, "qrsocket")
+    configure(rate=1, rate_burst=2)
+    router = router_of_named_users()
+    router.on_join("closed")(lambda: raise_(SocketError("canary")))
+    alice = await open_speaker(await serve(router), "alice")
+    ready = await alice.hello()
+    await alice.ask("join", topic="closed")
+    await alice.frames_until("error")
+    for number in range(3):
+        await alice.send(number)
+    await alice.frames_until("error")
+
+    refused = [one for one in lines(caplog, level=logging.DEBUG) if "refused" in one["text"]]
+    assert ["topic refused", "message refused: more than the rate allows"] == [one["text"] for one in refused[:2]]
+    assert {(ready["connection"], "alice", logging.DEBUG)} == {
+        (one["connection"], one["user"], one["levelno"]) for one in refused
+    }
+    assert ("closed", "SocketError") == (refused[0]["topic"], refused[0]["error"])
+    assert "canary" not in caplog.text
+
+
 async def test_what_a_client_says_when_it_goes(
     serve: Serve, open_client: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -285,6 +356,7 @@ async def test_passwords_and_keys_are_not_in_the_log(
 
     told = " ".join(str(vars(record)) for record in caplog.records if record.name.startswith("qrsocket"))
     assert "Redis refuses the user name or the password" in told
+    assert "message perhaps not sent: Redis unavailable" in told
     assert "canary" not in told
 
 

@@ -141,6 +141,11 @@ async def test_a_node(written: Path, redis: Redis, open_client: Open) -> None:
         "connection closed (",
         "connection closed by its client",
         "handler failed",
+        "message handled",
+        "message sent (",
+        "message written",
+        "topic refused",
+        "job changed",
         "message from Redis dropped",
         "message refused: no key",
     ):
@@ -165,8 +170,9 @@ async def test_a_worker(written: Path, caplog: pytest.LogCaptureFixture) -> None
         ]
         for task in queued:
             await asyncio.to_thread(task.get, timeout=PATIENCE, propagate=False)
-        for text in ("job without a title", "result not shown: larger", "result not shown: not JSON"):
+        for text in ("job without a title", "result not shown: larger", "result not shown: not JSON", "message sent ("):
             await until(lambda text=text: text in told_in(written))  # type: ignore[misc]
 
     queueing = [str(vars(one)) for one in caplog.records if one.name.startswith("qrsocket.celery")]
+    assert "job changed" in caplog.text
     assert [] == canaries(told_in(written) + "\n".join(queueing))

@@ -1,7 +1,9 @@
 """What a line of the log looks like, and what it may say."""
 
+import ast
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from qrsocket.logger import MOST_SHOWN, Logger
 
 ROOT = Path(__file__).parent.parent.parent
+LEVELS = ("debug", "info", "warning", "error", "exception")
 logger = Logger("qrsocket.tests")
 
 
@@ -90,6 +93,36 @@ def test_what_is_not_written_costs_nothing() -> None:
         logger.debug("%s", Costly(), user=Costly())
     finally:
         logging.getLogger("qrsocket.tests").setLevel(logging.NOTSET)
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Yield each line that the library may write, and where."""
+    for path in sorted((ROOT / "qrsocket").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+                value = node.func.value
+                if isinstance(value, ast.Name) and value.id == "logger":
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def documented_facts() -> set[str]:
+    page = (ROOT / "docs" / "logs.md").read_text()
+    table = page[page.index("| fact |") :].partition("\n\n")[0]
+    return {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+def test_names_of_facts_are_documented() -> None:
+    """
+    Each fact that a line names is in the table of docs/logs.md, and no record has that attribute already.
+    """
+    documented = documented_facts()
+    named = {(keyword.arg, where) for where, call in calls() for keyword in call.keywords if keyword.arg} - {
+        ("exc_info", where) for where, _ in calls()
+    }
+
+    assert len(named) > 50
+    assert set() == {(name, where) for name, where in named if name not in documented}
+    assert set() == documented & {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 
 def test_lines_have_one_form() -> None:
