@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.clients import Open
-from tests.tools.collector import Collector, collecting
+from tests.collector import Collector, collecting
 from tests.tools.installed import need
 from tests.tools.running import web, worker
 from tests.tools.shop import SECRET
