@@ -1,18 +1,17 @@
 """The verbs, for code that blocks. See those of `Socket` for what they do."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
 from qrsocket.context import Here, current, current_stream
-from qrsocket.errors import CloseCode, Unavailable
+from qrsocket.errors import CloseCode
 from qrsocket.message import Delivery
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask_blocking
-from qrsocket.sender.noting import note_failure, note_sent
+from qrsocket.sender.noting import Noted
 from qrsocket.sender.sending import REVOKED_SECONDS, Configured, How, Sending
 from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
@@ -209,14 +208,8 @@ def revoke(users: UserLike | Iterable[UserLike], *, for_seconds: float = REVOKED
 
 def _sent(verb: str, described: Sending) -> Delivery:
     _refuse_event_loop(verb)
-    began_at = time.monotonic()
-    try:
-        delivery = described.delivery(ask_blocking(described.settings, described.calls(), described.wait))
-    except Unavailable as error:
-        note_failure(described, error, began_at)
-        raise
-    note_sent(described, delivery, began_at)
-    return delivery
+    with Noted(described) as noted:
+        return noted.delivery(ask_blocking(described.settings, noted.calls(), described.wait))
 
 
 def _there(verb: str, here: Here, work: Coroutine[Any, Any, None]) -> None:

@@ -1,7 +1,6 @@
 """Whom to send to, for code that awaits: users, a topic, everyone, others."""
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any, Generic
 from typing import TypeVar as AnyTypeVar
@@ -9,12 +8,12 @@ from typing import TypeVar as AnyTypeVar
 from typing_extensions import TypeVar
 
 from qrsocket.awaited import Awaited
-from qrsocket.errors import CloseCode, Unavailable
+from qrsocket.errors import CloseCode
 from qrsocket.message import Delivery
 from qrsocket.roundtrip import Call
 from qrsocket.sender import sending
 from qrsocket.sender.ask import ask
-from qrsocket.sender.noting import note_failure, note_sent
+from qrsocket.sender.noting import Noted
 from qrsocket.sender.sending import REVOKED_SECONDS, Configured, How, Sending
 from qrsocket.settings import Settings
 from qrsocket.streams import EVERYONE, Stream, of_topic
@@ -160,14 +159,8 @@ def sent(verb: str, described: Sending) -> Awaited[Delivery]:
 
 
 async def _send(described: Sending) -> Delivery:
-    began_at = time.monotonic()
-    try:
-        delivery = described.delivery(await ask(described.settings, described.calls(), described.wait))
-    except Unavailable as error:
-        note_failure(described, error, began_at)
-        raise
-    note_sent(described, delivery, began_at)
-    return delivery
+    with Noted(described) as noted:
+        return noted.delivery(await ask(described.settings, noted.calls(), described.wait))
 
 
 async def _revoke(calls: list[Call[None]], closing: Sending) -> Delivery:

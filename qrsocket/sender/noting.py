@@ -1,46 +1,68 @@
 """Tells the log, and those who observe, what has become of a message."""
 
 import time
+from collections.abc import Iterator
+from types import TracebackType
 
 from qrsocket import events
 from qrsocket.context import current
 from qrsocket.errors import Unavailable
 from qrsocket.events import NotSent, Sent
+from qrsocket.fanout.publish import Routed
 from qrsocket.logger import Logger
 from qrsocket.message import ORDERS, Delivery
+from qrsocket.roundtrip import Call
 from qrsocket.sender.sending import Sending
 from qrsocket.streams import shown
 
 logger = Logger(__name__)
 
 
-def note_sent(described: Sending, delivery: Delivery, began_at: float) -> None:
-    """
-    Args:
-        began_at: When its calls began, on the clock of `time.monotonic`.
-    """
-    if events.observers:
-        kind, seconds = described.message.kind.name.lower(), time.monotonic() - began_at
-        recipients, connections = len(described.named.streams), delivery.connections
-        events.notify(Sent(delivery.message_id, kind, recipients, connections, delivery.repeated, seconds))
-    if logger.is_detailed:
-        word = _word_for(described)
-        text = f"{word} not sent again: its id was sent before" if delivery.repeated else f"{word} sent"
-        where = {"connections": delivery.connections, "nodes": delivery.nodes, "seconds": time.monotonic() - began_at}
-        logger.debug(text, **_facts(described), **where)
+class Noted:
+    """A message while it is sent: `with Noted(described) as noted: return noted.delivery(ask(noted.calls()))`."""
 
+    __slots__ = ("_began_at", "_described")
 
-def note_failure(described: Sending, error: Unavailable, began_at: float) -> None:
-    seconds = time.monotonic() - began_at
-    if events.observers:
-        events.notify(NotSent(described.named.id, described.message.kind.name.lower(), error.cause, seconds))
-    if logger.is_detailed:
-        text = f"{_word_for(described)} perhaps not sent: Redis unavailable"
-        logger.debug(text, **_facts(described), cause=error.cause, seconds=seconds)
+    def __init__(self, described: Sending) -> None:
+        self._described, self._began_at = described, time.monotonic()
 
+    def __enter__(self) -> "Noted":
+        return self
 
-def _word_for(described: Sending) -> str:
-    return "order" if described.message.kind in ORDERS else "message"
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Unavailable):
+            seconds = time.monotonic() - self._began_at
+            if events.observers:
+                events.notify(NotSent(self._described.named.id, self._kind, error.cause, seconds))
+            if logger.is_detailed:
+                text = f"{self._word} perhaps not sent: Redis unavailable"
+                logger.debug(text, **_facts(self._described), cause=error.cause, seconds=seconds)
+
+    @property
+    def _kind(self) -> str:
+        return self._described.message.kind.name.lower()
+
+    @property
+    def _word(self) -> str:
+        return "order" if self._described.message.kind in ORDERS else "message"
+
+    def calls(self) -> Iterator[Call[Routed]]:
+        return self._described.calls()
+
+    def delivery(self, routed: list[Routed]) -> Delivery:
+        """Return what has become of it, as the answers say."""
+        delivery, seconds = self._described.delivery(routed), time.monotonic() - self._began_at
+        if events.observers:
+            recipients, connections = len(self._described.named.streams), delivery.connections
+            events.notify(Sent(delivery.message_id, self._kind, recipients, connections, delivery.repeated, seconds))
+        if logger.is_detailed:
+            word = self._word
+            text = f"{word} not sent again: its id was sent before" if delivery.repeated else f"{word} sent"
+            where = {"connections": delivery.connections, "nodes": delivery.nodes, "seconds": seconds}
+            logger.debug(text, **_facts(self._described), **where)
+        return delivery
 
 
 def _facts(described: Sending) -> dict[str, object]:
