@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from qrsocket.errors import CloseCode, InvalidJson, MessageTooLarge, NotSerializable
 from qrsocket.headers import read_words, words
+from qrsocket.spans import TraceContext
 
 MAX_JSON_DEPTH = 32
 # In what a client sends. 1 MB can hold 350 000, and each costs far more than its bytes.
@@ -57,11 +58,23 @@ class Options(NamedTuple):
         latest: Of what waits for a client under this name only the newest counts.
         but: Id of a connection that does not get it, if it is *user*'s.
         user: Id of the user whose connection it must be to get it; with *but* see there.
+        traceparent, tracestate: The span that has sent it; without a tracer, or if it is not sampled, empty.
     """
 
     latest: str = ""
     but: str = ""
     user: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether every connection of a stream gets it."""
+        return not (self.but or self.user)
+
+    @property
+    def trace(self) -> TraceContext:
+        return TraceContext(self.traceparent, self.tracestate)
 
     def to_words(self) -> str:
         return " ".join(words(self._asdict())) if any(self) else ""

@@ -17,6 +17,7 @@ from celery.exceptions import Retry
 from qrsocket.celery.announcing import announce, keep_announcing, stop_announcing
 from qrsocket.celery.run import Run, in_utf8
 from qrsocket.celery.stopping import allow_signals
+from qrsocket.celery.tracing import trace_tasks
 from qrsocket.celery.user import carried_by, carry_user, owner_in, owner_of, redelivery_window
 from qrsocket.celery.watched import (
     IF_TOLD,
@@ -70,6 +71,7 @@ def install(app: Celery, *, settings: Settings | None = None) -> Celery:
 def connect() -> None:
     """Connect what is told of tasks. Once is enough, and again does nothing."""
     carry_user()
+    trace_tasks()
     for sent, receiver in (
         (signals.after_task_publish, _on_publish),
         (signals.task_received, _on_received),

@@ -15,6 +15,7 @@ from qrsocket.roundtrip import Call
 from qrsocket.sender.ask import checked
 from qrsocket.sender.message_ids import Named, name
 from qrsocket.settings import Settings
+from qrsocket.spans import TraceContext
 from qrsocket.streams import Stream, of_connection, of_topic, of_user, user_of
 from qrsocket.topics import topic_name
 from qrsocket.trail import trail_of
@@ -69,6 +70,13 @@ class Sending(NamedTuple):
                 ring=self.settings.ring,
                 trail=trail,
             )
+
+    def within(self, trace: TraceContext) -> "Sending":
+        """Return it as a part of *trace*, if that has a span. Its id stays: this does not change what is said."""
+        if not trace.traceparent:
+            return self
+        options = self.message.options._replace(**trace._asdict())
+        return self._replace(message=Message(self.message.kind, self.message.payload, options))
 
     def delivery(self, routed: list[Routed]) -> Delivery:
         nodes = frozenset[str]().union(*(part.nodes for part in routed))

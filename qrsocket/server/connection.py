@@ -107,7 +107,7 @@ class Connection(Outgoing):
 
     def is_meant(self, message: Message) -> bool:
         """Whether it is to get *message*, or is left out."""
-        _, but, user = message.options
+        but, user = message.options.but, message.options.user
         if but:
             return but not in (self.id, self.former) or user != (self.user or "")
         return user in ("", self.user)

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from starlette.websockets import WebSocket
 
-from qrsocket import events
+from qrsocket import events, spans
 from qrsocket.context import running_for
 from qrsocket.errors import CloseCode, SocketError
 from qrsocket.events import Handled
@@ -167,7 +167,7 @@ class Dispatch:
         connection = self._connection
         websocket: WebSocket = connection.websocket
         context = self._node.context(connection.user, connection.id, exchange)
-        with running_for(context), _observed(handler, connection, request_id):
+        with running_for(context), _observed(handler, connection, request_id), _traced(handler, request_id):
             return await handler(
                 inbound.payload,
                 websocket=websocket,
@@ -188,6 +188,10 @@ class Dispatch:
         if handler is None:
             raise SocketError(f"{'Text' if is_text else 'Binary'} messages are not handled here")
         return handler
+
+
+def _traced(handler: MessageHandler, request_id: str) -> AbstractContextManager[object]:
+    return nullcontext() if spans.tracer is None else spans.tracer.handling(handler.function.name, request_id)
 
 
 @contextmanager

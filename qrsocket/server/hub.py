@@ -9,7 +9,7 @@ begun or since this node did not hear a message, reads from the stream until it 
 from collections import Counter
 from collections.abc import Callable
 
-from qrsocket import events
+from qrsocket import events, spans
 from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
@@ -19,6 +19,7 @@ from qrsocket.server.noting import note_behind, note_offered, note_recovered
 from qrsocket.server.offering import give_order, offer, offer_uncounted
 from qrsocket.server.states import PASSING, STATES, States
 from qrsocket.server.subscription import Feed, Subscription
+from qrsocket.server.tracing import note_recovered
 from qrsocket.streams import Stream, of_member, topic_of, user_of
 
 
@@ -298,6 +299,8 @@ class Hub:
         connection = subscription.connection
         for entry in page.entries:
             connection.offer_entry(subscription, entry)
+        if spans.tracer is not None and page.entries:
+            note_recovered(spans.tracer, subscription, page)
         subscription.position = page.reached
         self._heard(feed, page.top)
         is_level = subscription.position == feed.position

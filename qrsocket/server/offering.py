@@ -17,7 +17,7 @@ RECENT_MS = 60_000
 def offer(subscriptions: tuple[Subscription, ...], stream: Stream, offset: int | None, message: Message) -> None:
     """Offer a message to subscriptions that are live."""
     frames: dict[Wire, bytes] = {}
-    is_for_all = message.options is NO_OPTIONS
+    is_for_all = message.options is NO_OPTIONS or message.options.is_for_all
     for subscription in subscriptions:
         connection = subscription.connection
         if is_for_all or connection.is_meant(message):
@@ -66,10 +66,11 @@ def offer_uncounted(subscriptions: tuple[Subscription, ...], stream: Stream, mes
         message_id: Of what is about a job, the job's id.
     """
     topic, latest = topic_of(stream), message_id if message.kind is Kind.PROGRESS else message.options.latest
+    is_for_all = message.options is NO_OPTIONS or message.options.is_for_all
     frames: dict[Wire, bytes] = {}
     for subscription in subscriptions:
         connection = subscription.connection
-        if message.options is not NO_OPTIONS and not connection.is_meant(message):
+        if not is_for_all and not connection.is_meant(message):
             continue
         frame = frames.get(connection.wire)
         if frame is None:

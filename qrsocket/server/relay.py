@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from qrsocket import events
+from qrsocket import events, spans
 from qrsocket.events import Missed, Relayed
 from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
@@ -12,6 +12,7 @@ from qrsocket.message import Kind
 from qrsocket.server.hops import deliver
 from qrsocket.server.hub import Hub
 from qrsocket.server.outbox import Outbox
+from qrsocket.server.tracing import note_delivered
 from qrsocket.signing import Ring
 
 logger = Logger(__name__)
@@ -42,6 +43,7 @@ class Relay:
         """
         self._node, self._hub, self._outbox, self._ring = node, hub, outbox, ring
         self._on_probe, self._on_heartbeat, self._on_doubt = on_probe, on_heartbeat, on_doubt
+        self._traced: list[Envelope] = []  # of this read, to be told of when they are written
         self._next: dict[bytes, int] = {}  # number of the next envelope, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
@@ -54,6 +56,7 @@ class Relay:
 
     def _on_read(self, envelopes: list[tuple[bytes, bytes]]) -> None:
         began_at = time.monotonic() if events.observers else 0.0
+        tracer, began_ns = spans.tracer, time.time_ns()
         self._outbox.hold()
         try:
             for channel, data in envelopes:
@@ -62,6 +65,9 @@ class Relay:
             self._outbox.flush()
         if events.observers:
             events.notify(Relayed(len(envelopes), time.monotonic() - began_at))
+        if tracer is not None and self._traced:
+            traced, self._traced = self._traced, []
+            note_delivered(tracer, traced, self._hub.count, began_ns)
 
     def _on_envelope(self, channel: bytes, data: bytes) -> None:
         # One envelope that we cannot read, from a newer version say, must not make every socket deaf.
@@ -97,3 +103,5 @@ class Relay:
             deliver(self._hub, envelope, self._node)
         else:
             self._hub.deliver(envelope)
+        if spans.tracer is not None and envelope.message.options.traceparent:
+            self._traced.append(envelope)

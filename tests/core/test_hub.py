@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic_core import to_json
 
-from qrsocket import events
+from qrsocket import events, spans
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import Close, Kind, Message, Options
 from qrsocket.position import Entry, Missed, Position
@@ -1186,3 +1186,34 @@ def test_a_gap_is_told_to_observers(scene: Scene) -> None:
             ada.tell_gap(stream, at(5))
 
     assert [events.GapTold("c1", "ada", stream) for stream in ("u:ada", ROOM)] == seen
+
+
+def test_what_was_sent_before_is_linked_to(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A page is told of with the traces of what it gave the client; one that has no trace, or is for others, is not.
+    """
+    recovered: list[tuple[object, ...]] = []
+    tracer = SimpleNamespace(recovered=lambda *about, messages: recovered.append((*about, messages)))
+    monkeypatch.setattr(spans, "tracer", tracer)
+    ada = scene.connect("c1")
+    subscription = scene.join(ada, "u:ada", 10, missed=(10,))
+    options = (Options(traceparent="one"), Options(), Options(but="c1", user="ada", traceparent="not hers"))
+    entries = tuple(Entry(offset, message(offset, one)) for offset, one in enumerate(options, 11))
+    scene.hub.heard("u:ada", at(13))
+    scene.hub.take_page(subscription, Missed(at(13), at(13), True, entries), at(13))
+
+    assert ["10 10", "11 11", "12 12"] == ada.told()
+    assert [([spans.TraceContext("one")], "u:ada", 2)] == recovered
+
+
+def test_a_trace_leaves_nobody_out(scene: Scene) -> None:
+    """
+    What has no other options is for all, kept or not.
+    """
+    connections = [scene.connect("c1"), scene.connect("c2", "bob")]
+    for connection in connections:
+        scene.join(connection, ROOM)
+    scene.send(ROOM, 11, message(11, Options(traceparent="one")))
+    scene.send(ROOM, None, message(12, Options(traceparent="one", latest="score")))
+
+    assert [["11 t=room 11", "- t=room k=score 12"]] * 2 == [connection.told() for connection in connections]

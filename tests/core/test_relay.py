@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from qrsocket import events
+from qrsocket import events, spans
 from qrsocket.server.relay import Relay
 from qrsocket.signing import Ring
 from tests.core.scene import Scene, Stub
 
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NODE, EVERYONE = b"node", b"everyone"
 
 
@@ -48,8 +49,8 @@ class Relayed:
         self.doubts += 1
 
 
-def envelope(number: int, offset: int | str, kind: str = "j", payload: str = "1") -> bytes:
-    return f"{kind}\t{number}\te\tm1\t\tu:ada\t{offset}\n{payload}".encode()
+def envelope(number: int, offset: int | str, kind: str = "j", payload: str = "1", options: str = "") -> bytes:
+    return f"{kind}\t{number}\te\tm1\t{options}\tu:ada\t{offset}\n{payload}".encode()
 
 
 def heartbeat(number: int) -> bytes:
@@ -173,3 +174,28 @@ async def test_what_is_missing_is_told_to_observers() -> None:
     assert events.Missed(2, 3) == missed
     assert isinstance(relayed, events.Relayed)
     assert 2 == relayed.envelopes
+
+
+async def test_what_is_in_a_trace_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With how many it was written to; what is in none is not, and what is for nobody here neither.
+    """
+    delivered: list[tuple[Any, ...]] = []
+
+    def note(*about: Any, connections: int, began_ns: int) -> None:
+        delivered.append((*about, connections, relayed.ada._outbox._waiting))
+
+    monkeypatch.setattr(spans, "tracer", SimpleNamespace(delivered=note))
+    relayed = Relayed()
+    traced = envelope(1, 11, options=f"traceparent={PARENT} tracestate=a=1")
+    elsewhere = envelope(3, 1, options=f"traceparent={PARENT}").replace(b"u:ada", b"u:bob")
+
+    assert ["11 1", "12 1"] == await relayed.read([(NODE, traced), (NODE, envelope(2, 12))], [(NODE, elsewhere)])
+    assert [(spans.TraceContext(PARENT, "a=1"), "m1", ["u:ada"], 1, [])] == delivered
+
+
+async def test_without_a_tracer_a_trace_is_of_no_concern() -> None:
+    """
+    The message of another process that has one is told as any other.
+    """
+    assert ["11 1"] == await Relayed().read([(NODE, envelope(1, 11, options=f"traceparent={PARENT}"))])
