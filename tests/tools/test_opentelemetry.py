@@ -1,14 +1,17 @@
 """OpenTelemetry in web and worker: what users see stays as it is, and a job belongs to the trace of its request."""
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
+import httpx2
 import pytest
 from redis import Redis
 
-from tests.clients import Open
+from qrsocket.embedded_redis import EmbeddedRedis
+from tests.clients import PATIENCE, Open
 from tests.collector import Collector, collecting
 from tests.conftest import until
+from tests.spans import Trace, paths, spans_of
 from tests.tools.installed import need
 from tests.tools.running import web, worker
 from tests.tools.shop import SECRET
@@ -22,20 +25,13 @@ need(
 
 SHOP = "tests.tools.with_opentelemetry"
 TASK = "run/tests.tools.shop"
+REDIS = 3  # the kind of a span of a client
 
 
 @pytest.fixture
 def spans_go_to() -> Iterator[Collector]:
     with collecting() as collector:
         yield collector
-
-
-def spans(collector: Collector) -> list[Any]:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    requests = [ExportTraceServiceRequest.FromString(body) for body in collector.bodies("/v1/traces")]
-    scopes = [scope for request in requests for each in request.resource_spans for scope in each.scope_spans]
-    return [span for scope in scopes for span in scope.spans]
 
 
 async def test_opentelemetry(env: dict[str, str], redis: Redis, open_client: Open, spans_go_to: Collector) -> None:
@@ -48,12 +44,40 @@ async def test_opentelemetry(env: dict[str, str], redis: Redis, open_client: Ope
         alice = await watch(node, open_client)
         await watch_jobs(alice)
         await use_sockets(node, redis)
-        await until(lambda: {f"{TASK}.say", f"{TASK}.take_long"} <= {span.name for span in spans(spans_go_to)})
+        await until(lambda: {f"{TASK}.say", f"{TASK}.take_long"} <= {span.name for span in spans_of(spans_go_to)})
 
         assert is_ours(alice)
-    told = spans(spans_go_to)
+    told = spans_of(spans_go_to)
     traces = {span.name: span.trace_id for span in told}
     assert [f"{TASK}.fail"] == [span.name for span in told for event in span.events if event.name == "exception"]
     for path, task in (("/count", "count"), ("/count-later", "count_later"), ("/queue-another", "say")):
         assert traces[f"POST /socket{path}"] == traces[f"{TASK}.{task}"]
     assert [] == [span for span in told if SECRET in str(span)]
+
+
+@pytest.mark.parametrize("beside", ["both", "web", "worker"])
+async def test_our_traces_beside_theirs(
+    env: dict[str, str], redis_server: EmbeddedRedis, open_client: Open, spans_go_to: Collector, beside: str
+) -> None:
+    """
+    Where their instrumentation of Celery is, a task has its span from that, else from us: in one trace, and once.
+    """
+    broker = redis_server.url.removesuffix("/0") + "/1"
+    env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": spans_go_to.url, "OTEL_BSP_SCHEDULE_DELAY": "20", "TRACED_BROKER": broker}
+    ours, with_theirs = "tests.processes.traced", "tests.tools.traced_beside"
+    app, *options = [f"{ours}:app"] if beside == "worker" else [f"{with_theirs}:make_app", "--factory"]
+    with web(app, env, *options) as node, worker(f"{ours if beside == 'web' else with_theirs}:jobs", env):
+        alice = await open_client(f"127.0.0.1:{node.port}", "/socket?user=alice")
+        trace = Trace(spans_go_to)
+        order = {"task": "tell_at_second", "user": "alice", "message": "hi"}
+        async with httpx2.AsyncClient(timeout=PATIENCE, trust_env=False) as http:
+            await http.post(f"{node.url}/queue", json=order, headers=trace.headers)
+        assert "hi" == await alice.receive_text()
+        await until(lambda: "deliver user" in {span.name for span in trace.spans})
+
+    task = "tell_at_second"
+    queue = f"send {task}" if beside == "worker" else f"apply_async/{task}"
+    run, retry = (f"process {task}", f"send {task}") if beside == "web" else (f"run/{task}", f"apply_async/{task}")
+    way = ["POST /queue", queue, run, retry, run, "send user", "deliver user"]
+    spans = [span for span in trace.spans if span.kind != REDIS]
+    assert Counter(" > ".join(way[:end]) for end in range(1, len(way) + 1)) == paths(spans)
