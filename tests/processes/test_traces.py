@@ -1,5 +1,6 @@
 """One trace from a request to the write on each node, as a collector of OpenTelemetry is told of it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -45,7 +46,8 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(broker: EmbeddedRedis) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, broker: EmbeddedRedis) -> Iterator[Stage]:
+    """A worker and two nodes. The worker's pool is prefork, or what a test names."""
     with embedded_redis() as redis, collecting() as collector, ExitStack() as stack:
         env = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
@@ -53,7 +55,8 @@ def stage(broker: EmbeddedRedis) -> Iterator[Stage]:
             "QRSOCKET_REDIS_URL": redis.url,
             "TRACED_BROKER": broker.url,
         }
-        stack.enter_context(worker(env, app=f"{APP}:jobs"))
+        running = stack.enter_context(worker(env, app=f"{APP}:jobs", pool=getattr(request, "param", "prefork")))
+        stack.callback(running.kill)  # an orderly end takes gevent 5 s
         yield Stage(collector, [stack.enter_context(web_node(env=env, app=f"{APP}:app")) for _ in range(2)])
 
 
@@ -162,25 +165,18 @@ async def test_a_task(stage: Stage, open_client: Open, task: str) -> None:
     assert [] == [span for span in trace.spans if SECRET in str(span)]
 
 
+def with_child() -> dict[str, int]:
+    run = RUN.format("tell_in_child")
+    way = ["POST /queue", "POST /queue > send tell_in_child", run]
+    way += [f"{run} > send tell", f"{run} > send tell > process tell", f"{run} > send tell > process tell > send user"]
+    return dict.fromkeys(way, 1)
+
+
 async def test_a_child(stage: Stage) -> None:
     """
     A task that a task queues belongs to that.
     """
-    run = RUN.format("tell_in_child")
-    await stage.trace(
-        "/queue",
-        {
-            "POST /queue": 1,
-            "POST /queue > send tell_in_child": 1,
-            run: 1,
-            f"{run} > send tell": 1,
-            f"{run} > send tell > process tell": 1,
-            f"{run} > send tell > process tell > send user": 1,
-        },
-        task="tell_in_child",
-        user="nobody",
-        message="hi",
-    )
+    await stage.trace("/queue", with_child(), task="tell_in_child", user="nobody", message="hi")
 
 
 async def test_a_retry(stage: Stage) -> None:
@@ -262,3 +258,15 @@ async def test_recovered_after_a_reconnect(stage: Stage) -> None:
     assert 2 == facts(recovered)["messaging.batch.message_count"]
     assert recovered.trace_id not in {span.trace_id for span in origins}
     assert {"POST /send", "POST /send > send user"} == {path for trace in sent for path in trace.paths}
+
+
+@pytest.mark.parametrize("stage", ["threads", "gevent"], indirect=True)
+async def test_tasks_that_run_at_once(stage: Stage) -> None:
+    """
+    In one process, too, each belongs to its own request.
+    """
+    order = {"task": "tell_in_child", "user": "nobody", "message": "hi"}
+    traces = [stage.trace("/queue", with_child(), **order) for _ in range(8)]
+    ids = {span.trace_id for trace in await asyncio.gather(*traces) for span in trace.spans}
+
+    assert 8 == len(ids)
