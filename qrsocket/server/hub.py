@@ -14,12 +14,12 @@ from qrsocket.errors import CloseCode
 from qrsocket.fanout.publish import Envelope
 from qrsocket.message import BINARY, JSON, ORDERS, TEXT, Kind, Message
 from qrsocket.position import Missed, Position
+from qrsocket.server import tracing
 from qrsocket.server.connection import Connection
 from qrsocket.server.noting import note_behind, note_offered, note_recovered
 from qrsocket.server.offering import give_order, offer, offer_uncounted
 from qrsocket.server.states import PASSING, STATES, States
 from qrsocket.server.subscription import Feed, Subscription
-from qrsocket.server.tracing import note_recovered
 from qrsocket.streams import Stream, of_member, topic_of, user_of
 
 
@@ -300,7 +300,7 @@ class Hub:
         for entry in page.entries:
             connection.offer_entry(subscription, entry)
         if spans.tracer is not None and page.entries:
-            note_recovered(spans.tracer, subscription, page)
+            tracing.note_recovered(spans.tracer, subscription, page)
         subscription.position = page.reached
         self._heard(feed, page.top)
         is_level = subscription.position == feed.position

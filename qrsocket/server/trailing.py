@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from qrsocket import clients, events
-from qrsocket.errors import Unavailable
+from qrsocket.errors import CloseCode, Unavailable
 from qrsocket.events import Behind, Closed, Connected, Event, GapTold, Offered, Recovered
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.roundtrip import arun
@@ -19,6 +19,7 @@ from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_user
 from qrsocket.trail import MOST_IDS, Note, add
 
+OUR_CODES = frozenset(CloseCode)
 # Seconds in which notes come together, and how many go in one call. While Redis is away the oldest are dropped.
 INTERVAL = 0.2
 AT_ONCE = 200
@@ -53,7 +54,7 @@ class Trailing:
                 self._note(event.stream, event.message_id, "offered", _offered(event))
             case Connected() | Closed():
                 stream = of_connection(event.connection) if event.user is None else of_user(event.user)
-                closed = {"code": event.code, "reason": event.reason} if isinstance(event, Closed) else {}
+                closed = _closed(event) if isinstance(event, Closed) else {}
                 what = "closed" if isinstance(event, Closed) else "connected"
                 self._note(stream, stream, what, {"connection": event.connection, **closed})
             case Behind():
@@ -83,6 +84,11 @@ class Trailing:
             await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
         except (Unavailable, RedisError):
             pass  # others say that Redis is away; a trail is no promise
+
+
+def _closed(event: Closed) -> dict[str, Any]:
+    """Return how it ended. A reason of its client's own is its words, and not noted."""
+    return {"code": event.code, "reason": event.reason if event.code in OUR_CODES else ""}
 
 
 def _offered(event: Offered) -> dict[str, Any]:
