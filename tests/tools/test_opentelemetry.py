@@ -11,7 +11,6 @@ from qrsocket.embedded_redis import EmbeddedRedis
 from tests.clients import PATIENCE, Open
 from tests.collector import Collector, collecting
 from tests.conftest import until
-from tests.spans import Trace, paths, spans_of
 from tests.tools.installed import need
 from tests.tools.running import web, worker
 from tests.tools.shop import SECRET
@@ -22,6 +21,8 @@ need(
     "opentelemetry-exporter-otlp-proto-http",
     *(f"opentelemetry-instrumentation-{name}" for name in ("asgi", "celery", "fastapi", "redis")),
 )
+
+from tests.spans import Trace, paths, spans_of  # noqa: E402 - it may not be installed
 
 SHOP = "tests.tools.with_opentelemetry"
 TASK = "run/tests.tools.shop"
@@ -64,7 +65,7 @@ async def test_our_traces_beside_theirs(
     """
     broker = redis_server.url.removesuffix("/0") + "/1"
     env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": spans_go_to.url, "OTEL_BSP_SCHEDULE_DELAY": "20", "TRACED_BROKER": broker}
-    ours, with_theirs = "tests.processes.traced", "tests.tools.traced_beside"
+    ours, with_theirs = "tests.tools.traced", "tests.tools.traced_beside"
     app, *options = [f"{ours}:app"] if beside == "worker" else [f"{with_theirs}:make_app", "--factory"]
     with web(app, env, *options) as node, worker(f"{ours if beside == 'web' else with_theirs}:jobs", env):
         alice = await open_client(f"127.0.0.1:{node.port}", "/socket?user=alice")

@@ -7,7 +7,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 
-from tests.processes.traced import app, jobs
+from tests.tools.traced import app, jobs
 
 __all__ = ["jobs", "make_app"]
 

@@ -16,9 +16,13 @@ from tests.clients import PATIENCE, Open
 from tests.collector import Collector, collecting
 from tests.conftest import until
 from tests.running import WebNode, web_node, worker
-from tests.spans import Trace, facts, paths, spans_of
+from tests.tools.installed import need
 
-APP = "tests.processes.traced"
+need("opentelemetry-exporter-otlp-proto-http")
+
+from tests.spans import Trace, facts, paths, spans_of  # noqa: E402 - it may not be installed
+
+APP = "tests.tools.traced"
 SECRET = "sesame"
 CONNECTED = "WS /socket"
 WRITTEN = "send user > deliver user"

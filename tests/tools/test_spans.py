@@ -1,4 +1,4 @@
-"""What a span says, and what it must not change. tests/processes/test_traces.py has whole traces."""
+"""What a span says, and what it must not change. tests/tools/test_traces.py has whole traces."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,10 +6,6 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from redis import Redis
 
 import qrsocket.sync
@@ -21,6 +17,14 @@ from tests.app.routers import router_of_named_users
 from tests.app.speaking import OpenSpeaker
 from tests.clients import Open
 from tests.conftest import MS, Configure, until
+from tests.tools.installed import need
+
+need("opentelemetry-sdk")
+
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider  # noqa: E402 - it may not be installed
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF  # noqa: E402
 
 
 class Told:
