@@ -62,8 +62,8 @@ def name(message: Message, streams: Sequence[Stream], given: str | None, task_ru
 
 def told_id(wire_id: str) -> str:
     """Return the id that the caller was told for what Redis and the nodes know by *wire_id*, of a batch too."""
-    begin, _, last = wire_id.rpartition(":")
-    return begin[1:] if wire_id.startswith("=") else f"{begin}:{last.partition('.')[0]}"
+    begin, colon, last = wire_id.rpartition(":")
+    return begin[1:] if wire_id.startswith("=") else f"{begin}{colon}{last.partition('.')[0]}"
 
 
 def _check(given: str) -> None:

@@ -1,17 +1,17 @@
 """Tells its trace that a message was written to clients, once it is: none of them waits for that."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from qrsocket.fanout.publish import Envelope
+from qrsocket.logger import Logger
 from qrsocket.position import Missed
 from qrsocket.sender.message_ids import told_id
 from qrsocket.server.subscription import Subscription
 from qrsocket.spans import Tracer
 from qrsocket.streams import Stream
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 def note_delivered(

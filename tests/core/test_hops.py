@@ -56,9 +56,9 @@ async def test_a_message_is_followed(caplog: pytest.LogCaptureFixture) -> None:
     await relayed.read([(NODE, envelope(1, 11)), (NODE, heartbeat(1))])
 
     came, written = [record for record in caplog.records if record.name == hops.__name__]
-    assert "message came to this node (message_id :m1, node node, streams u:ada, number 1)" == came.getMessage()
+    assert "message came to this node (message_id m1, node node, streams u:ada, number 1)" == came.getMessage()
     assert (
-        "message written (message_id :m1, node node, connection c1, user ada, stream u:ada, offset 11)"
+        "message written (message_id m1, node node, connection c1, user ada, stream u:ada, offset 11)"
         == written.getMessage()
     )
 
