@@ -64,13 +64,13 @@ async def test_clients_see_nothing_of_it(
     await page.hello()
     await socket.to("alice").send(1)
     await asyncio.to_thread(qrsocket.sync.socket.to(["alice", "bob"]).send, 2)
-    await socket.to("alice").send(3, latest="score")
-    await socket.everyone.send(4)
+    await socket.everyone.send(3)
+    await socket.to("alice").send(4, latest="score")
     await socket.to("alice").close(4321)
 
     assert [1, 2, 3, 4] == [await plain.receive() for _ in range(4)]
     frames = [str(await page.client.receive_text()) for _ in range(4)]
-    assert ["1", "2", "- k=score\n3", "- t=*\n4"] == [*(frame.partition("\n")[2] for frame in frames[:2]), *frames[2:]]
+    assert ["1", "2", "- t=*\n3", "- k=score\n4"] == [*(frame.partition("\n")[2] for frame in frames[:2]), *frames[2:]]
     assert 4321 == await plain.closed()
     await until(lambda: len(told.of("deliver user")) == 4)
     parents = [span.parent and span.parent.span_id for span in told.of("deliver user")]
