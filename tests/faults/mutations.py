@@ -167,7 +167,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     # A Redis that forgot the newest messages gives their offsets out again.
     "run-id": _in_lua(("if run_id ~= known then", "if not epoch then")),
     # What is sent again after a lost answer, or by a task that is run again, is sent twice.
-    "message-id": _in_lua(("if seen then return", "if false then return")),
+    "message-id": _in_lua(("if seen then", "if false then")),
     "topics-compared": _without_topics_compared,
     "topic-tops": _without_tops_of_topics,
     "topic-positions": _without_positions_of_topics,

@@ -47,6 +47,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "recovery_seconds": ("60", 60.0),
     "job_seconds": ("60", 60.0),
     "job_wait_seconds": ("600", 600.0),
+    "trail_seconds": ("600", 600.0),
     "debug": ("true", True),
 }
 
