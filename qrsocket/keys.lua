@@ -2,6 +2,7 @@
 --include base
 local nodes, reaping, grace = base .. 'nodes', base .. 'reaping', base .. 'grace'
 local function streams(node) return base .. 'node:' .. node .. ':streams' end
+local function figures(node) return base .. 'node:' .. node .. ':figures' end
 local function claims(node) return base .. 'node:' .. node .. ':claims' end
 local function route(stream) return base .. 'route:' .. stream end
 local function state(stream) return base .. 'state:' .. stream end

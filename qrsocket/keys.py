@@ -62,6 +62,10 @@ class Keys:
         """Set: streams that *node* has subscriptions of."""
         return f"{self.base}node:{node}:streams"
 
+    def figures(self, node: str) -> str:
+        """String: what *node* says of itself (JSON). Ends with its lease."""
+        return f"{self.base}node:{node}:figures"
+
     def claims(self, node: str) -> str:
         """Set: streams whose transition *node* is to tell."""
         return f"{self.base}node:{node}:claims"
@@ -125,6 +129,16 @@ class Keys:
     def consumed(self) -> str:
         """Sorted set: queue -> until when (ms) a worker is known to consume it."""
         return f"{self.base}consumed"
+
+    @property
+    def workers(self) -> str:
+        """Hash: worker -> until when it is taken for alive (Unix ms), a space, and what it says of itself (JSON)."""
+        return f"{self.base}workers"
+
+    @property
+    def ended(self) -> str:
+        """Sorted set: `<id> <owner>` of a job that has ended -> when (Unix ms). The newest ones."""
+        return f"{self.base}ended"
 
     def line(self, queue: str) -> str:
         """Sorted set: `<id> <owner>` of a job that waits in *queue* -> since when (Unix ms)."""

@@ -1,6 +1,7 @@
-"""What a worker says of itself as long as it lives: its tasks, for who queues them by name, and its queues."""
+"""What a worker says of itself as long as it lives: its tasks, for who queues them by name, its queues, what it is."""
 
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from pydantic_core import to_json
@@ -8,36 +9,40 @@ from pydantic_core import to_json
 from qrsocket import clients
 from qrsocket.celery.watched import options_of, settings_of
 from qrsocket.celery.watcher import watcher_of
+from qrsocket.jobs.census import Card
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
+from qrsocket.process import this_process
 from qrsocket.roundtrip import run
 
 _ended = threading.Event()
 
 
-def announce(app: Any, *, is_consuming: bool = True) -> None:
+def announce(worker: Any, *, is_consuming: bool = True) -> None:
     """
-    Say it once. When Redis is away, jobs that are queued by name are told of all the same.
+    Say it once of a `WorkController`. When Redis is away, jobs that are queued by name are told of all the same.
 
     Args:
         is_consuming: It has reached its broker. Before that it says nothing of its queues.
     """
-    settings = settings_of(app)
+    app = worker.app
+    settings, queues = settings_of(app), _queues(app) if is_consuming else set[str]()
+    card = _card_of(worker, queues)
     tasks = {name: _told_as(task) for name, task in tuple(app.tasks.items())}
     with watcher_of(settings).trouble.noted("announcing"):
         for keys in Keyspace.of(settings).shards:
-            call = Jobs(keys, settings).announce(_queues(app) if is_consuming else (), tasks)
+            call = Jobs(keys, settings).announce(queues, tasks, worker.hostname, card)
             run(clients.blocking(settings), call, timeout=settings.redis_timeout)
 
 
-def keep_announcing(app: Any) -> None:
+def keep_announcing(worker: Any) -> None:
     """Say it, and again before it is forgotten, until `stop_announcing`."""
     _ended.clear()
 
     def repeat() -> None:
         while True:
-            announce(app)
-            if _ended.wait(settings_of(app).lease / 3):
+            announce(worker)
+            if _ended.wait(settings_of(worker.app).lease / 3):
                 return
 
     threading.Thread(target=repeat, name="qrsocket worker", daemon=True).start()
@@ -53,6 +58,13 @@ def _told_as(task: Any) -> bytes:
         return b""
     told = {"title": options.title if isinstance(options.title, str) else None, "only": options.only}
     return to_json({name: value for name, value in told.items() if value is not None})
+
+
+def _card_of(worker: Any, queues: Collection[str]) -> bytes:
+    # Where its class is not made yet, what was asked for: "prefork", or a path to another class.
+    pool = getattr(worker.pool_cls, "__module__", worker.pool_cls)
+    name, size = str(pool).rpartition(".")[2], worker.concurrency or 0
+    return Card(**this_process(), pool=name, concurrency=size, queues=tuple(sorted(queues))).to_json()
 
 
 def _queues(app: Any) -> set[str]:

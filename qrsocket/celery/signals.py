@@ -174,13 +174,13 @@ def _on_revoked(
 
 def _on_worker_setup(instance: Any = None, **_: Any) -> None:
     try:
-        announce(instance.app, is_consuming=False)  # before it takes the first task
+        announce(instance, is_consuming=False)  # before it takes the first task
     except InvalidSettings as error:
         raise SystemExit(f"qrsocket: {error}") from None  # Celery would log another error, and go on
 
 
 def _on_worker_ready(sender: Any = None, **_: Any) -> None:
-    keep_announcing(sender.app)
+    keep_announcing(sender.controller)
 
 
 def _on_worker_end(**_: Any) -> None:

@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from qrsocket.cli import ask
+from qrsocket.cli import ask, jobs
 from qrsocket.cli.failed import failing_in_one_line
 from qrsocket.cli.findings import Severity
 from qrsocket.cli.serve import serve
+from qrsocket.cli.status import status
 from qrsocket.cli.target import check_target
+from qrsocket.cli.top import top
 from qrsocket.cli.why import why
 from qrsocket.settings import misnamed
 
@@ -157,6 +159,11 @@ def doctor() -> None:
         is_healthy = is_healthy and finding.severity is not Severity.FAULT
     if not is_healthy:
         raise typer.Exit(1)
+
+
+app.command()(status)
+app.command()(top)
+app.add_typer(jobs.app, name="jobs")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from qrsocket.cli.failed import Failed, read_settings
 from qrsocket.errors import InvalidJson, QRSocketError, Unavailable
 from qrsocket.failures import explain
 from qrsocket.message import Delivery, decode_json
+from qrsocket.settings import Settings
 from qrsocket.sync import socket
 from qrsocket.users import user_ids
 
@@ -25,7 +26,7 @@ def send(recipient: str, message: str, *, is_topic: bool, as_text: bool) -> Deli
         Failed: It was not sent, or that is not known.
     """
     value = message if as_text else _json_or_text(message)
-    with _failing_in_one_line():
+    with asking():
         return (socket.topic(recipient) if is_topic else socket.to(recipient)).send(value)
 
 
@@ -36,7 +37,7 @@ def online(users: Sequence[str]) -> list[str]:
     Raises:
         Failed: Redis did not say.
     """
-    with _failing_in_one_line():
+    with asking():
         ids = user_ids(users)
         found = socket.online(ids or None)
     return [id for id in ids if id in found] if ids else sorted(found)
@@ -65,10 +66,16 @@ def _json_or_text(message: str) -> object:
 
 
 @contextmanager
-def _failing_in_one_line() -> Iterator[None]:
-    settings = read_settings()
+def asking() -> Iterator[Settings]:
+    """
+    Give the settings of this process to a block that asks Redis.
+
+    Raises:
+        Failed: One of them is wrong, or Redis did not answer.
+    """
     try:
-        yield
+        settings = read_settings()
+        yield settings
     except Unavailable as error:
         raise Failed(f"{error}; Redis is {named(settings)}") from None
     except QRSocketError as error:

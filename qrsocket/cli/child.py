@@ -26,7 +26,9 @@ def main(role: str, *words: str) -> None:
             run_web(*words)
         case "map":
             from qrsocket.cli.overview import read_map
+            from qrsocket.server import console
 
+            console.in_dev = True
             tell(MAP + read_map(*words))
         case "worker":
             run_worker(*words)
@@ -43,8 +45,11 @@ def run_web(app: str, fd: str, colours: str) -> None:
     """Serve *app* on the listening socket *fd*, which outlives us: while we restart, clients wait in its queue."""
     import uvicorn
 
+    from qrsocket.server import console
     from qrsocket.server.finding import options_for_uvicorn
     from qrsocket.settings import get_settings
+
+    console.in_dev = True
 
     async def on_start() -> None:
         tell(READY)

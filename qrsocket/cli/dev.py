@@ -13,7 +13,7 @@ from watchfiles import PythonFilter, awatch
 
 from qrsocket.cli.child import MAP
 from qrsocket.cli.failed import Failed
-from qrsocket.cli.overview import SCHEDULES, Map, parse_map, print_map
+from qrsocket.cli.overview import CONSOLE, SCHEDULES, Map, parse_map, print_map
 from qrsocket.cli.ports import listening, url_of
 from qrsocket.cli.processes import Died, Program, Runner, in_words, running
 from qrsocket.cli.screen import Screen
@@ -97,7 +97,7 @@ class _Session:
             loop.add_signal_handler(number, self._on_signal, task)
         try:
             print_map(self._screen.console, map := await self._read_map())
-            await self._run_all(has_schedules=bool(map.get(SCHEDULES)))
+            await self._run_all(map)
         except asyncio.CancelledError:
             if not self._ending:
                 raise
@@ -122,18 +122,18 @@ class _Session:
             raise Failed(f"reading {what} has ended with {in_words(code)}; the lines above may say why")
         return parse_map(notes[-1].removeprefix(MAP))
 
-    async def _run_all(self, *, has_schedules: bool) -> None:
+    async def _run_all(self, map: Map) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_redis())
             if self._plan.reload:
                 group.create_task(self._watch_code())
-            for stage in self._stages(has_schedules=has_schedules):
+            for stage in self._stages(has_schedules=bool(map.get(SCHEDULES))):
                 runners = [Runner(program, self._screen, reload=self._plan.reload) for program in stage]
                 self._runners += runners
                 for runner in runners:
                     group.create_task(runner.run())
                 await self._wait_until_settled(runners)
-            self._say_where()
+            self._say_where([path for [path] in map[CONSOLE]])
 
     def _stages(self, *, has_schedules: bool) -> Iterator[list[Program]]:
         """Yield what is started together. Each stage waits for the one before."""
@@ -163,7 +163,7 @@ class _Session:
             late = ", ".join(runner.program.name for runner in runners if not runner.settled.is_set())
             self._screen.fail(f"{late} not ready within {START_TIMEOUT:g} s: going on without")
 
-    def _say_where(self) -> None:
+    def _say_where(self, consoles: Sequence[str]) -> None:
         if self._around.server is not None:
             url = self._around.server.url
             self._screen.say(f"for qrsocket send, online and doctor elsewhere: export QRSOCKET_REDIS_URL={url}")
@@ -171,6 +171,8 @@ class _Session:
         but = f" except for {down}" if down else ""
         again = "; a change of code starts it again" if self._plan.reload else ""
         self._screen.say(f"everything{but} is ready{again}; Ctrl-C ends it")
+        for path in consoles:
+            self._screen.say(f"the console is at {url_of(self._listeners[0])}{path}")
         self._screen.say(f"open {' '.join(map(url_of, self._listeners))}", "bold green")
 
     async def _watch_code(self) -> None:

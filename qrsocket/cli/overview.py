@@ -14,7 +14,7 @@ from qrsocket.cli.loading import load
 # Title of a section -> its rows, each of words.
 Map: TypeAlias = dict[str, list[list[str]]]
 
-SCHEDULES = "Schedules"
+SCHEDULES, CONSOLE = "Schedules", "Console"
 
 
 def read_map(app: str, celery: str = "") -> str:
@@ -54,6 +54,7 @@ def _map(app: str, celery: str) -> Map:
     web = list(dict.fromkeys(_routes(getattr(load(app), "routes", ()))))
     map = {
         "Routes": [row for kind, *row in web if kind == "http"],
+        CONSOLE: [row for kind, *row in web if kind == "console"],
         "WebSockets": [row for kind, *row in web if kind == "websocket"],
     }
     if celery:
@@ -72,11 +73,12 @@ def _map(app: str, celery: str) -> Map:
     return map
 
 
-def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str] | tuple[str, str, str, str]]:
-    """Yield ("http", methods, path, name) and ("websocket", path, name)."""
+def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield ("http", methods, path, name), ("websocket", path, name) and ("console", path)."""
     from starlette.routing import Mount, WebSocketRoute
 
     from qrsocket.internals.fastapi import routes_of
+    from qrsocket.server import console
 
     for route in routes_of(routes):
         original = getattr(route, "original_route", route)
@@ -89,6 +91,9 @@ def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str,
         if isinstance(original, Mount):
             inner = list(_routes(original.routes or (), path))
             yield from inner or [("http", "MOUNT", path, name)]
+        elif name.startswith(console.NAME):
+            if name == console.NAME:  # the others are what the page loads
+                yield "console", path
         elif isinstance(original, WebSocketRoute):
             yield "websocket", path, name
         else:

@@ -9,6 +9,7 @@
 --   ended           state, run; result (JSON), or why it is omitted, error, reason, done, total, message; from who knows only the message, no
 --                   run but the worker that had it, if it had
 --   cancel          nothing: the owner wants it to stop
+--   give_up         nothing: somebody knows that no worker will ever say how it ended. One that does is believed
 -- Returns {what became of it, fence, JSON of the job}. OK; OVER: it has ended, nothing changes; STALE: a later run or
 -- retry counts; UNKNOWN.
 --include jobs/job
@@ -81,10 +82,11 @@ function events.started()
     enter(job, said.attempt > tonumber(job.attempt) and 'retrying' or 'requeued')
   end
   leave_line(job)
+  if job.ended_at then go_on(job) end
   change(job, {
     title = said.title or job.title or false, only = said.only or job.only or false, run = said.run, fence = said.fence or math.max(clock(), tonumber(job.fence or 0) + 1), turn = said.turn,
     attempt = said.attempt, is_late = said.is_late and 1 or 0, window_ms = said.window_ms,
-    worker = said.worker or false, started_at = clock(), state = 'started', ended_at = false, expires = false,
+    worker = said.worker or false, started_at = clock(), state = 'started', expires = false,
     done = said.done or false, total = said.total or false, message = said.message or false,
   })
   if is_forgotten then change(job, {chunks = said.chunks, seq = clock()}) end -- above what the owner was told
@@ -136,6 +138,13 @@ function events.cancel()
     change(job, {cancel = 1})
     tell(job, false)
   end
+  return reply('OK')
+end
+
+function events.give_up()
+  if not job then return reply('UNKNOWN') end
+  if OVER[job.state] then return reply('OVER') end
+  finish(job, 'lost', {})
   return reply('OK')
 end
 

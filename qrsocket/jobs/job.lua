@@ -7,6 +7,7 @@
 local terms = cjson.decode(ARGV[1])
 local DAY_MS = 86400000 -- for what nobody is left to decide about, and nobody asks for
 local MOST_LISTED, MOST_OF_ONE = 100, 500
+local MOST_ENDED = 1000 -- of everybody
 local MOST_LISTED_BYTES = 262144 -- a page gets them in one frame
 local OVER = {succeeded = true, failed = true, timeout = true, cancelled = true, lost = true}
 -- In these a job waits for a worker.
@@ -110,13 +111,26 @@ local function tell(job, is_state)
   end
 end
 
+-- A job that was taken for lost goes on.
+local function go_on(job)
+  change(job, {ended_at = false})
+  redis.call('ZREM', ended, member_of(job.owner, job.key))
+  redis.call('PEXPIRE', chunks(job.owner, job.key), DAY_MS)
+end
+
 local function enter(job, state)
-  if job.ended_at and not OVER[state] then -- it was taken for lost
-    change(job, {ended_at = false})
-    redis.call('PEXPIRE', chunks(job.owner, job.key), DAY_MS)
-  end
+  if job.ended_at and not OVER[state] then go_on(job) end
   change(job, {state = state})
   tell(job, true)
+end
+
+-- Keep in mind that a job has ended, for who asks about those of everybody.
+local function note_end(job)
+  redis.call('ZADD', ended, job.ended_at, member_of(job.owner, job.key))
+  if redis.call('ZCARD', ended) > MOST_ENDED then
+    redis.call('ZREM', ended, unpack(redis.call('ZRANGE', ended, 0, MOST_ENDED / 10 - 1)))
+  end
+  redis.call('PEXPIRE', ended, terms.job_ms)
 end
 
 -- The job is over. Of one that waits, the message is still on its way to a worker, who must find out then.
@@ -126,6 +140,7 @@ local function finish(job, state, fields)
   change(job, fields)
   change(job, {ended_at = clock(), cancel = false})
   redis.call('ZREM', due, member_of(job.owner, job.key))
+  note_end(job)
   enter(job, state)
   redis.call('PEXPIRE', record(job.owner, job.key), digits(kept_ms))
   redis.call('PEXPIRE', jobs(job.owner), terms.job_ms, 'GT')

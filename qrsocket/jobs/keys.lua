@@ -1,8 +1,9 @@
 -- The key names of keys.py that have to do with jobs, for their scripts: to define them costs the others time.
 --include base
-local due, lines = base .. 'due', base .. 'lines'
--- What workers have announced: how each of their tasks is told of, and which queues they consume for how long.
-local tasks, consumed = base .. 'tasks', base .. 'consumed'
+local due, ended, lines = base .. 'due', base .. 'ended', base .. 'lines'
+-- What workers have announced: how each of their tasks is told of, which queues they consume for how long, and of
+-- themselves.
+local tasks, consumed, workers = base .. 'tasks', base .. 'consumed', base .. 'workers'
 -- An id has no space in it. (A job is found by its owner and its id: an id alone opens nothing.)
 local function member_of(owner, id) return id .. ' ' .. owner end
 local function split_member(member)

@@ -104,19 +104,6 @@ class Beat(NamedTuple):
     progress: Mapping[str, Any] | None
 
 
-class Line(NamedTuple):
-    """
-    Jobs that wait in a queue.
-
-    Attributes:
-        seconds: Since the first of them does.
-    """
-
-    queue: str
-    jobs: int
-    seconds: int
-
-
 class Jobs(NamedTuple):
     """The jobs of one shard."""
 
@@ -124,9 +111,9 @@ class Jobs(NamedTuple):
     settings: Settings
 
     def advance(self, event: str, key: JobKey, said: Mapping[str, Any] | None = None) -> Call[Advanced]:
-        """Describe an event in the life of a job: `queued`, `started`, `ended` or `cancel`. See advance.lua."""
+        """Describe an event in the life of a job: `queued`, `started`, `ended`, `cancel` … See advance.lua."""
         told = {name: value for name, value in (said or {}).items() if value is not None}
-        return self._call("advance", [event, *key, to_json(told)], _parse_advanced)
+        return self.call("advance", [event, *key, to_json(told)], _parse_advanced)
 
     def beat(self, beats: Sequence[Beat]) -> Call[list[Answer]]:
         """Describe the renewal of the leases of runs; run, it says of each OK, CANCEL, STALE or UNKNOWN."""
@@ -134,31 +121,28 @@ class Jobs(NamedTuple):
         for key, run, progress in beats:
             told = {name: value for name, value in (progress or {}).items() if value is not None}
             args += [*key, run, to_json(told) if told else b""]
-        return self._call("beat", args, lambda reply: [Answer(word.decode()) for word in reply])
+        return self.call("beat", args, lambda reply: [Answer(word.decode()) for word in reply])
 
     def reap(self) -> Call[Overdue]:
         """Describe a look at those jobs that nothing was heard of in time, and a decision about them."""
-        return self._call("reap", [REAP_BATCH], _parse_overdue)
+        return self.call("reap", [REAP_BATCH], _parse_overdue)
 
-    def announce(self, queues: Collection[str], tasks: Mapping[str, bytes]) -> Call[int]:
-        """Describe what a worker says of itself, for a lease: its queues, and how its tasks are told of."""
+    def announce(
+        self, queues: Collection[str], tasks: Mapping[str, bytes], worker: str = "", card: bytes = b""
+    ) -> Call[int]:
+        """
+        Describe what a worker says, for a lease: its queues, how its tasks are told of, its name and what it is.
+
+        Args:
+            card: See `Card`.
+        """
         words = [word for name_and_how in tasks.items() for word in name_and_how]
         lease_ms = round(self.settings.lease * 1000)
-        return self._call("announce", [lease_ms, len(queues), *queues, *words], int)
-
-    def queues(self) -> Call[tuple[list[Line], set[str]]]:
-        """Describe the question which queues jobs wait in, and which are consumed."""
-
-        def parse(reply: list[Any]) -> tuple[list[Line], set[str]]:
-            waits, consumed = reply
-            return [Line(queue.decode(), *numbers) for queue, *numbers in waits], {one.decode() for one in consumed}
-
-        script = Script.load("jobs/queues", base=self.keys.base)
-        return script_call(script, [self.keys.base], [], parse)
+        return self.call("announce", [lease_ms, worker, card, len(queues), *queues, *words], int)
 
     def listed(self, owner: Stream, id: str = "") -> Call[list[dict[str, Any]]]:
         """Describe the question for the jobs of *owner*, at most 100, the newest first; or for one of them."""
-        return self._call("list", [owner, id], lambda reply: [from_json(job) for job in reply])
+        return self.call("list", [owner, id], lambda reply: [from_json(job) for job in reply])
 
     def write(self, key: JobKey, run: str, number: int, text: str) -> Call[tuple[Answer, int]]:
         """
@@ -167,7 +151,7 @@ class Jobs(NamedTuple):
         Run, it returns the number of the piece among all that the job has written.
         """
         args: list[Argument] = [*key, run, number, text, MOST_CHUNK_BYTES]
-        return self._call("write", args, lambda reply: (Answer(reply[0].decode()), reply[1]))
+        return self.call("write", args, lambda reply: (Answer(reply[0].decode()), reply[1]))
 
     def read(self, key: JobKey, after: int) -> Call[list[dict[str, Any]]]:
         """Describe the reading of the next pieces, at most 20, after the one with the number *after*."""
@@ -177,7 +161,8 @@ class Jobs(NamedTuple):
 
         return Call(("XRANGE", self.keys.chunks(*key), f"({after}-0", "+", "COUNT", PIECES), parse)
 
-    def _call(self, name: str, args: Sequence[Argument], parse: Any) -> Call[Any]:
+    def call(self, name: str, args: Sequence[Argument], parse: Any) -> Call[Any]:
+        """Describe the run of one of the scripts that know the terms of jobs."""
         terms = {
             "lease_ms": round(self.settings.lease * 1000),
             "job_ms": round(self.settings.job_seconds * 1000),

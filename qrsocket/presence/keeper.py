@@ -47,6 +47,7 @@ class Keeper:
         on_transition: Callable[[Transition], None],
         on_top: Callable[[Stream, Position, float], None],
         trouble: Trouble,
+        figures: Callable[[], bytes] = bytes,
     ) -> None:
         """
         Args:
@@ -59,20 +60,19 @@ class Keeper:
             on_transition: Gets each transition of a user that this node is to tell; must not block.
             on_top: Gets the position of the newest message of a stream of this node, and when its user was revoked (0
                 if never); must not block.
+            figures: Tells what the node says of itself, at each renewal.
         """
         self.node, self.is_stopping = "", False
         self.mailbox = Mailbox(on_transition, grace=settings.offline_grace, lease=settings.lease)
         self.canary = Canary(settings.lease)
         self._settings, self._keyspace, self._trouble = settings, Keyspace.of(settings), trouble
-        self._here, self._count = here, count
+        self._here, self._count, self._figures = here, count, figures
         self._registry = Registry(settings, count, proof, on_revoked, self.mailbox, on_top, trouble)
-        self._joined = asyncio.Event()
-        self._fenced = asyncio.Event()
-        self._renewed_at = 0.0
+        self._joined, self._fenced = asyncio.Event(), asyncio.Event()
+        self._renewed_at, self._audit = 0.0, Audit()
         # The epoch in which the node joined, of each shard, and the names that it had and has not given up yet.
         self._epochs: dict[Keys, str] = {}
         self._former: list[str] = []
-        self._audit = Audit()
 
     @property
     def is_live(self) -> bool:
@@ -214,8 +214,9 @@ class Keeper:
     async def _renew(self, keys: Keys) -> bool:
         """Return whether the node may go on under its name."""
         self.canary.asked(keys.channel(self.node))
-        call = table.renew(keys, self.node, lease=self._settings.lease, grace=self._settings.offline_grace)
-        renewed = await self._call(call)
+        lease, grace = self._settings.lease, self._settings.offline_grace
+        figures = self._figures() if keys is self._keyspace.shards[0] else b""
+        renewed = await self._call(table.renew(keys, self.node, lease=lease, grace=grace, figures=figures))
         if renewed is None or renewed.epoch != self._epochs[keys]:
             return False
         if renewed.claims > len(self._held(keys)):

@@ -40,10 +40,16 @@ def join(keys: Keys, node: str, *, lease: float, epoch: str = "") -> Call[str]:
     return script_call(script, [keys.base], [node, _ms(lease), epoch], lambda reply: str(reply.decode()))
 
 
-def renew(keys: Keys, node: str, *, lease: float, grace: float) -> Call[Renewed | None]:
-    """Describe the renewal of a lease; run, it returns None if the node was fenced and must join under a new name."""
+def renew(keys: Keys, node: str, *, lease: float, grace: float, figures: bytes = b"") -> Call[Renewed | None]:
+    """
+    Describe the renewal of a lease; run, it returns None if the node was fenced and must join under a new name.
+
+    Args:
+        figures: What the node says of itself: see `Figures`.
+    """
+    words: list[Argument] = [node, _ms(lease), _ms(grace), figures]
     # The second key has it compare the process of Redis each time: 11 µs, which no other script needs to spend.
-    return script_call(_script(keys, "renew"), [keys.base, keys.base], [node, _ms(lease), _ms(grace)], parse_renewed)
+    return script_call(_script(keys, "renew"), [keys.base, keys.base], words, parse_renewed)
 
 
 def leave(keys: Keys, node: str) -> Call[None]:
@@ -91,6 +97,11 @@ def members_of(keys: Keys, topic: str) -> Call[Members]:
 def count_of(keys: Keys, stream: Stream) -> Call[int]:
     """Describe the question how many subscriptions of *stream* there are."""
     return Call(("HVALS", keys.route(stream)), lambda reply: sum(map(int, reply)))
+
+
+def nodes_of(keys: Keys, stream: Stream) -> Call[list[str]]:
+    """Describe the question which nodes have subscriptions of *stream*."""
+    return Call(("HKEYS", keys.route(stream)), lambda reply: [word.decode() for word in reply])
 
 
 def acknowledge(keys: Keys, node: str, transition: Transition, *, grace: float) -> Call[Transition | None]:

@@ -60,6 +60,11 @@ class CatchUp:
         self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
 
+    @property
+    def behind(self) -> int:
+        """How many connections read what they have missed."""
+        return len(self._catching_up)
+
     def suspect(self) -> None:
         """Something may be missing: compare, and read what is."""
         self._is_suspect.set()

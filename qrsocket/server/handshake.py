@@ -1,6 +1,7 @@
 """Before a WebSocket is accepted: where the page is from, and who comes, if that can be told already."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -96,7 +97,7 @@ async def shake_hands(
         TokenExpired: The user is known, and was authenticated for too short a time.
     """
     if with_origin:
-        _check_origin(connection, settings)
+        check_origin(connection, settings.allowed_origins)
     known = current().proof
     if on_connect is None or known is not None:
         return known
@@ -174,9 +175,13 @@ def _note_refused(error: Exception, status: int, client: str | None) -> None:
         logger.warning("handshake refused by the application", http_status=status, client=client, **refused_by(error))
 
 
-def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
+def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     """
-    Refuse pages of other sites: browsers send cookies with a WebSocket from any page.
+    Refuse pages of other sites, unless their origins are *allowed*: browsers send cookies with a WebSocket from any
+    page.
+
+    Raises:
+        HTTPException: 403.
 
     Source: RFC 6455, section 10.2
     """
@@ -186,7 +191,7 @@ def _check_origin(connection: HTTPConnection, settings: Settings) -> None:
             logger.warning("origin refused: a client sends cookies and no Origin, which every browser sends")
             raise _logged(Refusal(403, "a connection with cookies must say its Origin"))
         return  # not a browser
-    if origin in settings.allowed_origins or ("*" in settings.allowed_origins and origin != "null"):
+    if origin in allowed or ("*" in allowed and origin != "null"):
         return
     try:
         parts = urlsplit(origin)

@@ -13,9 +13,17 @@ logger = Logger(__name__)
 
 
 class Outbox:
-    """The connections of a node for which something waits."""
+    """
+    The connections of a node for which something waits.
+
+    Attributes:
+        written: How many frames were written since the node began.
+        stuck: Connections whose clients are not ready for more.
+    """
 
     def __init__(self) -> None:
+        self.written = 0
+        self.stuck: set[Outgoing] = set()
         self._waiting: list[Outgoing] = []
         self._is_held = False
 
@@ -24,6 +32,11 @@ class Outbox:
         if not self._waiting and not self._is_held:
             asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.append(connection)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for clients that do not read as fast as they are sent to."""
+        return sum(connection.waiting_bytes for connection in self.stuck)
 
     def hold(self) -> None:
         """Write nothing before `flush` is called, by whoever has much to offer now."""

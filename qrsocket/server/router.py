@@ -12,12 +12,14 @@ from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from qrsocket.errors import Unavailable
 from qrsocket.quiet import limit_floods
-from qrsocket.server import handshake
+from qrsocket.server import console, handshake
 from qrsocket.server.body import Save
 from qrsocket.server.client_file import client_response
+from qrsocket.server.console import Console, only_this_machine
 from qrsocket.server.endpoint import Endpoint, Queueable
 from qrsocket.server.handlers import Handlers
 from qrsocket.server.hooks import ON_OFFLINE, ON_ONLINE
@@ -27,6 +29,7 @@ from qrsocket.server.jobs import NO_SUCH_JOB, JobQueries, JobShown
 from qrsocket.server.lifespan import node_of, running_node
 from qrsocket.server.parameters import Function
 from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
+from qrsocket.server.polls import omit_polls
 from qrsocket.server.queries import hide_queries
 from qrsocket.server.runtime import Node
 from qrsocket.server.session import serve
@@ -70,6 +73,7 @@ class SocketRouter(APIRouter):
         super().__init__(prefix=path, lifespan=self._run, dependencies=dependencies)
         self._path, self._settings = path, settings
         self._handlers = Handlers()
+        self._console: list[Route] = []
         self.add_api_websocket_route("", self._serve, name="socket")
         # Plain routes, which take no dependencies, of the application's neither: a probe and a script have no user.
         self.add_route(f"{path}/ready", self._ready, include_in_schema=False)
@@ -82,6 +86,8 @@ class SocketRouter(APIRouter):
         self.add_api_route(
             "/jobs/{id:path}/cancel", self._cancel, methods=["POST"], summary="Stop one of my jobs", **shown
         )
+        if console.in_dev:
+            self._add_console("/console", Depends(only_this_machine), shows_payloads=True)
 
     def on_connect(self, call: F) -> F:
         """
@@ -257,6 +263,35 @@ class SocketRouter(APIRouter):
         route = APIRoute(self._path + path, metrics, dependencies=dependencies, include_in_schema=False)
         self.routes.append(route)
 
+    def add_console(
+        self, path: str = "/console", *, allow: Depends | None = None, shows_payloads: bool = False
+    ) -> None:
+        """
+        Serve a page at `<path of the router><path>` about the whole application: nodes, workers, who is online, queues
+        and jobs. Whoever may see it may send messages to users, close their connections and cancel their jobs. See
+        docs/console.md. In `qrsocket dev` it is there by itself, for this machine.
+
+        Args:
+            allow: `Depends(...)` of what raises for everybody else. The router's own dependencies are not asked.
+            shows_payloads: Also what jobs say (titles, messages, errors), and the messages that the page gets.
+
+        Raises:
+            ValueError: *allow* is missing.
+        """
+        if allow is None:
+            raise ValueError(
+                "add_console needs allow=Depends(...), which raises HTTPException for whoever is no administrator: the "
+                "console shows who is online, and closes connections. In `qrsocket dev` it is there without add_console"
+            )
+        self._add_console(path, allow, shows_payloads=shows_payloads)
+
+    def _add_console(self, path: str, allow: Depends, *, shows_payloads: bool) -> None:
+        for route in self._console:
+            self.routes.remove(route)  # that of `qrsocket dev`, or of a call before
+        up = "../" * (path.count("/") - 1) or "."
+        self._console = [*Console(self._path + path, up, shows_payloads, self._node).routes(allow)]
+        self.routes.extend(self._console)
+
     def _add_handler(self, call: F, type: MessageType, timeout: float | None) -> F:
         handler = MessageHandler(call, type, timeout)
         if type == "binary":
@@ -274,6 +309,9 @@ class SocketRouter(APIRouter):
     @asynccontextmanager
     async def _run(self, app: Any) -> AsyncIterator[None]:
         hide_queries(self._path)  # here, since uvicorn sets up its loggers before the lifespan
+        for route in self._console:
+            if route.name == console.POLLED:
+                omit_polls(route.path)
         limit_floods()
         async with node_of(app, self._handlers, self._settings):
             yield

@@ -18,6 +18,7 @@ from qrsocket.presence.keeper import Keeper
 from qrsocket.presence.table import live_nodes
 from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.draining import drain
+from qrsocket.server.figures import Teller
 from qrsocket.server.finding import what_is_lost
 from qrsocket.server.hooks import Hooks
 from qrsocket.server.hub import Hub
@@ -82,6 +83,7 @@ class Node:
             self._on_transition,
             self.hub.attached,
             self.trouble,
+            Teller(self.hub, self.outbox, lambda: self._catch_up.behind, lambda: self.keeper.canary.lag).tell,
         )
         self.max_connections = max_connections(settings)
         self.sessions, self.lost = 0, what_is_lost()

@@ -347,3 +347,31 @@ async def test_room_for_what_nobody_is_promised() -> None:
         ada.offer(b"1")
 
     assert ([True, True, True, True], False) == (rooms, ada.has_room)
+
+
+async def test_what_is_counted() -> None:
+    """
+    Frames that were written are counted, and the bytes that wait for clients which are not ready for more: for none
+    that has gone, even if its transport says afterwards that it is full.
+    """
+    outbox = Outbox()
+    ada, bob = Client(outbox), Client(outbox)
+    for client in (ada, bob):
+        client.begin(client.write)
+    ada.offer(b"1")
+    bob.offer_newest("cursor", b"23")
+    await turn()
+    assert (2, 0, set()) == (outbox.written, outbox.waiting_bytes, outbox.stuck)
+    for client in (ada, bob):
+        client.pause()
+        client.offer(b"456")
+        client.offer_newest("cursor", b"78")
+    await turn()
+    assert (2, 10) == (outbox.written, outbox.waiting_bytes)
+    ada.resume()
+    assert (4, 5) == (outbox.written, outbox.waiting_bytes)
+    bob.gone()
+    bob.pause()
+
+    assert (0, set()) == (outbox.waiting_bytes, outbox.stuck)
+    bob.gone()  # ends its patience

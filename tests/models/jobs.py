@@ -127,6 +127,14 @@ class Job:
             self.told.append(self.state)
         return "OK"
 
+    def give_up(self) -> str:
+        if self.state is None:
+            return "UNKNOWN"
+        if self.state in OVER:
+            return "OVER"
+        self._end("lost")
+        return "OK"
+
     def renew(self, run: str) -> str:
         if self.state is None:
             return "UNKNOWN"

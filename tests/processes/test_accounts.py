@@ -89,9 +89,11 @@ async def test_each_does_its_work(guarded: Guarded, configure: Configure) -> Non
             await _publish(alice, room)
             await _work(node.url, alice, room)
         configure(redis_url=guarded.url("web"))
-        examined = await asyncio.to_thread(CliRunner().invoke, app, ["doctor"])
+        asked = [
+            await asyncio.to_thread(CliRunner().invoke, app, [command]) for command in ("doctor", "status", "jobs")
+        ]
 
-    assert 0 == examined.exit_code, examined.output
+    assert [0, 0, 0] == [one.exit_code for one in asked], [one.output for one in asked]
     assert [] == guarded.refusals()
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -207,6 +208,21 @@ def test_map(dev: Dev) -> None:
     ):
         assert any(re.search(row, line) for line in map), row
     assert 1 == sum("/socket/ready" in line for line in map)
+
+
+def test_console(dev: Dev) -> None:
+    """
+    The address of the console is said, each node has it, and only for this machine.
+    """
+    said = dev.log[dev.position("the console is at")]
+    assert said.endswith(f"{dev.urls[0]}/socket/console")
+    assert any(re.search(r"^Console +/socket/console$", line) for line in dev.log)
+    for url in dev.urls:
+        with urlopen(f"{url}/socket/console") as page:
+            assert b"qrsocket console" in page.read()
+        request = Request(f"{url}/socket/console", headers={"Host": "evil.example"})
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(request)
 
 
 def test_order(dev: Dev) -> None:

@@ -343,9 +343,10 @@ def test_a_worker_says_its_queues_once_it_has_reached_its_broker(redis_server: E
     worker = Celery("worker", broker="memory://")
     install(worker)
 
-    signals.celeryd_after_setup.send("w@here", instance=SimpleNamespace(app=worker), conf=worker.conf)
+    instance = SimpleNamespace(app=worker, hostname="w@here", pool_cls="prefork", concurrency=2)
+    signals.celeryd_after_setup.send("w@here", instance=instance, conf=worker.conf)
     before = qrsocket("doctor").stdout
-    announce(worker)  # in a thread, once it is ready
+    announce(instance)  # in a thread, once it is ready
     after = qrsocket("doctor").stdout
 
     assert "workers consume" not in before

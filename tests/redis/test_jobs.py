@@ -13,6 +13,7 @@ from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.events import JobChanged
 from qrsocket.fanout.history import tops
 from qrsocket.fanout.publish import publish
+from qrsocket.jobs.census import census
 from qrsocket.jobs.table import Advanced, Answer, Beat, JobKey, Jobs
 from qrsocket.keys import Keys
 from qrsocket.message import Kind, Message
@@ -520,13 +521,13 @@ def test_queues_and_who_consumes_them(scene: Scene) -> None:
     announce(scene, {"t": b""}, "emails", "imports")
     scene.say("queued", queue="import")
     scene.client.zincrby(scene.keys.line("import"), -5_000, "j1 u:alice")
-    waits, consumed = scene.do(scene.jobs.queues())
-    [(queue, jobs, seconds)] = waits
+    seen = scene.do(census(scene.jobs))
+    [(queue, jobs, seconds)] = seen.lines
 
-    assert ("import", 1, {"emails", "imports"}) == (queue, jobs, consumed)
+    assert ("import", 1, {"emails", "imports"}) == (queue, jobs, seen.consumed)
     assert 5 <= seconds <= 5 + PATIENCE
     scene.client.zincrby(scene.keys.consumed, -1000 * get_settings().lease - 1, "emails")
-    assert {"imports"} == scene.do(scene.jobs.queues())[1]
+    assert {"imports"} == scene.do(census(scene.jobs)).consumed
     assert 0 < scene.client.pttl(scene.keys.consumed)
     assert 0 < scene.client.pttl(scene.keys.tasks)
 

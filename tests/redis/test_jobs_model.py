@@ -90,6 +90,12 @@ class History(stateful.RuleBasedStateMachine):
             self._is_same(self._do(self.jobs.advance("cancel", self.key)), self.model.cancel())
         self._renew(f"{self._turn(ahead)}{run}")
 
+    @stateful.rule(is_wanted=some.sampled_from((0, 0, 0, 1)))
+    def give_up(self, is_wanted: int) -> None:
+        """Somebody says that nothing will be heard of it any more."""
+        if is_wanted:
+            self._is_same(self._do(self.jobs.advance("give_up", self.key)), self.model.give_up())
+
     def _renew(self, run: str) -> None:
         [answer] = self._do(self.jobs.beat([Beat(self.key, run, None)]))
         assert self.model.renew(run) == answer
@@ -120,6 +126,13 @@ class History(stateful.RuleBasedStateMachine):
         expected, self.model.told = self.model.told, []
         assert expected == told
         self.told += told
+
+    @stateful.invariant()
+    def is_listed_where_it_belongs(self) -> None:
+        """Among those that something is decided about, or those that have ended, which is how everybody's are found."""
+        member = f"{self.key.id} {self.key.owner}"
+        listed = [self.client.zscore(key, member) is not None for key in (self.keys.due, self.keys.ended)]
+        assert [self.model.due is not None, self.model.state in OVER] == listed
 
     @stateful.invariant()
     def is_over_once(self) -> None:

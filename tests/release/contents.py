@@ -11,7 +11,7 @@ from zipfile import ZipFile
 from tests.release.commands import ROOT, Fault
 
 # Of any other kind nothing is wanted: a draft, a key, or what an editor has left.
-KINDS = {".js", ".json", ".lua", ".md", ".py", ".ts", ".typed"}
+KINDS = {".css", ".html", ".js", ".json", ".lua", ".md", ".py", ".ts", ".typed"}
 BESIDE_SDIST = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md", "pyproject.toml"}
 BESIDE_NPM = {"LICENSE", "README.md", "package.json"}
 

@@ -83,6 +83,36 @@ def test_messages(tmp_path: Path) -> None:
     assert "3 passed" in output, output
 
 
+CONSOLE = """
+from main import app
+from qrsocket.testing import client
+
+
+async def test_console(qrsocket_redis: object) -> None:
+    async with client(app, query={"user": "ada"}) as ada:
+        refused = await ada.http.get("/socket/console")
+        page = await ada.http.get("/socket/console", auth=("admin", "sesame"))
+        state = await ada.http.get("/socket/console/state", auth=("admin", "sesame"))
+        message = {"user": "ada", "message": "hi"}
+        sent = await ada.http.post("/socket/console/send", json=message, auth=("admin", "sesame"))
+        assert "hi" == await ada.receives()
+    assert (401, 200, 200) == (refused.status_code, page.status_code, sent.status_code)
+    assert ["ada"] == state.json()["status"]["some_users"]
+"""
+
+
+def test_console(tmp_path: Path) -> None:
+    """
+    What docs/console.md says is so.
+    """
+    files = blocks("console.md")
+    assert {"main.py"} == files.keys()
+
+    output = run(tmp_path, {**files, "test_console.py": CONSOLE})
+
+    assert "1 passed" in output, output
+
+
 METRICS = """
 import alarm
 import jobs

@@ -35,7 +35,7 @@ def test_all_names_of_a_shard_are_different_and_in_its_slot(word: str) -> None:
     """
     names = every_name(Keyspace.of(Settings()).shards[0], word)
 
-    assert 27 == len(set(names)) == len(names)
+    assert 30 == len(set(names)) == len(names)
     assert [] == [name for name in names if name[name.index("{") :][:5] != "{q0}:"]
     assert [] == [name for name in names if not name.startswith("qrsocket:app:{q0}:")]
 

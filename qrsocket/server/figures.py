@@ -1,0 +1,36 @@
+"""What a node says of itself at each renewal of its lease."""
+
+import time
+from collections.abc import Callable
+
+from qrsocket.presence.census import Figures
+from qrsocket.process import this_process
+from qrsocket.server.hub import Hub
+from qrsocket.server.outbox import Outbox
+
+
+class Teller:
+    """Counts what happens between one telling and the next."""
+
+    def __init__(self, hub: Hub, outbox: Outbox, behind: Callable[[], int], lag: Callable[[], float | None]) -> None:
+        """
+        Args:
+            behind: Tells how many connections are.
+            lag: Tells how long the last heartbeat took.
+        """
+        self._hub, self._outbox, self._behind, self._lag = hub, outbox, behind, lag
+        self._since, self._told_at, self._written = time.time(), time.monotonic(), 0
+
+    def tell(self) -> bytes:
+        now, written = time.monotonic(), self._outbox.written
+        seconds, messages = now - self._told_at, written - self._written
+        self._told_at, self._written = now, written
+        return Figures(
+            **this_process(),
+            since=self._since,
+            connections=len(self._hub),
+            messages_per_second=round(messages / seconds, 1) if seconds else 0.0,
+            waiting_bytes=self._outbox.waiting_bytes,
+            behind=self._behind(),
+            lag=self._lag(),
+        ).to_json()
