@@ -18,6 +18,9 @@ from qrsocket.roundtrip import Call, arun_all, run_all
 from qrsocket.settings import Settings
 from qrsocket.streams import Stream
 
+# Seconds that a node's heartbeat may take through Redis. It takes 1 ms.
+MOST_LAG = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -117,6 +120,9 @@ def _troubles_of_nodes(nodes: Sequence[NodeSeen]) -> Iterator[str]:
             yield f"node {node.name} has not renewed its lease: its process has died, hangs, or cannot reach Redis"
         elif node.figures is None:
             yield f"node {node.name} says nothing of itself: it has just begun, or is of another version"
+        elif node.figures.lag > MOST_LAG:
+            late = duration(node.figures.lag)
+            yield f"node {node.name} is deaf, or late by {late}: what Redis publishes does not reach it in time"
 
 
 def _troubles_of_queues(queues: Sequence[Queue]) -> Iterator[str]:

@@ -73,8 +73,8 @@ def asking() -> Iterator[Settings]:
     Raises:
         Failed: One of them is wrong, or Redis did not answer.
     """
+    settings = read_settings()
     try:
-        settings = read_settings()
         yield settings
     except Unavailable as error:
         raise Failed(f"{error}; Redis is {named(settings)}") from None

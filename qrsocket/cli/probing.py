@@ -109,10 +109,11 @@ def _judge(node: str, probes: list[Probe], answers: dict[str, Answer], settings:
     if len(heard) < len(probes):
         return fault(
             hop,
-            f"it gets messages and did not answer within {ANSWER_TIMEOUT:g} s: its event loop is blocked, or its "
-            "process is stopped",
-            "look for blocking calls in its `async def` code (time.sleep, requests, a blocking database client): "
-            "`py-spy dump --pid <its pid>` shows where it stands",
+            f"Redis sends to it, and it did not answer within {ANSWER_TIMEOUT:g} s: its event loop is blocked, its "
+            "process is stopped, or what Redis sends is lost on the way",
+            "if `qrsocket status` shows a lag of seconds and a lease that is renewed, look at what is between it and "
+            "Redis. Otherwise look for blocking calls in its `async def` code (time.sleep, requests, a blocking "
+            "database client): `py-spy dump --pid <its pid>` shows where it stands",
         )
     lost, _, remedy = heard[0].lost.partition(". ")
     return warning(hop, lost, remedy) if lost else fine(hop, f"it answers in {heard[0].time}")

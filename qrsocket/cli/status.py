@@ -17,7 +17,7 @@ from qrsocket.cli.failed import failing_in_one_line
 from qrsocket.jobs.census import WorkerSeen
 from qrsocket.jobs.queues import Queue, duration
 from qrsocket.presence.census import NodeSeen
-from qrsocket.status import Status
+from qrsocket.status import MOST_LAG, Status
 
 # For files and pipes, whose lines have any length.
 WIDE = 200
@@ -91,10 +91,12 @@ def _nodes(nodes: tuple[NodeSeen, ...]) -> Table:
         said = node.figures
         cells = [node.name, f"{node.lease_left:.0f} s"]
         if said is not None:
-            up, lag = duration(time.time() - said.since), "" if said.lag is None else f"{said.lag * 1000:.0f} ms"
+            up, lag = duration(time.time() - said.since), f"{said.lag * 1000:.0f} ms"
             cells += [said.version, f"{said.host}:{said.pid}", up, str(said.connections)]
             cells += [f"{said.messages_per_second:g}", in_bytes(said.waiting_bytes), str(said.behind), lag]
-        table.add_row(*map(Text, cells), style="red" if said is None or node.lease_left <= 0 else None)
+        table.add_row(
+            *map(Text, cells), style="red" if said is None or node.lease_left <= 0 or said.lag > MOST_LAG else None
+        )
     return table
 
 

@@ -135,7 +135,7 @@ function showRest(status) {
     ...(said ? [
       `${said.host}:${said.pid}, ${said.version}`, span(Date.now() / 1000 - said.since), String(said.connections),
       String(said.messages_per_second), size(said.waiting_bytes), String(said.behind),
-      said.lag == null ? "" : `${Math.round(said.lag * 1000)} ms`,
+      `${Math.round(said.lag * 1000)} ms`,
     ] : ["says nothing", "", "", "", "", "", ""]),
     toned(span(Math.max(lease_left, 0)), lease_left > 0 ? "" : "bad"),
   ]);

@@ -8,15 +8,9 @@ from qrsocket.events import Heartbeat
 
 
 class Canary:
-    """
-    Attributes:
-        lag: Seconds from the last renewal that was asked for to its heartbeat's arrival; None before the first.
-    """
-
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lag: float | None = None
         self._lease, self._clock = lease, clock
-        self._node = ""
+        self._node, self._last = "", 0.0
         self._asked_at: dict[str, float] = {}  # by the channel on which none has come since
 
     def begin(self, node: str) -> None:
@@ -32,11 +26,18 @@ class Canary:
         asked_at = self._asked_at.pop(channel.decode(), None)
         if asked_at is None:
             return  # of a renewal that another heartbeat has answered for
-        self.lag = self._clock() - asked_at
+        self._last = self._clock() - asked_at
         if events.observers:
-            events.notify(Heartbeat(self._node, self.lag))
+            events.notify(Heartbeat(self._node, self._last))
+
+    @property
+    def lag(self) -> float:
+        """Seconds from the request for a heartbeat to its arrival, of the last one; or until now, if that is longer."""
+        now = self._clock()
+        return max(self._last, *(now - asked_at for asked_at in self._asked_at.values()), 0.0)
 
     @property
     def is_deaf(self) -> bool:
         """Whether a heartbeat is out for longer than a lease."""
-        return any(self._clock() - asked_at > self._lease for asked_at in self._asked_at.values())
+        now = self._clock()
+        return any(now - asked_at > self._lease for asked_at in self._asked_at.values())

@@ -24,7 +24,7 @@ class Figures:
         messages_per_second: Written to them since the last renewal.
         waiting_bytes: For clients that do not read as fast as they are sent to.
         behind: Connections that read from histories what they have missed.
-        lag: Seconds that its last heartbeat took through Redis; None before the first.
+        lag: Seconds that its last heartbeat took through Redis, or for which one is out by now.
     """
 
     version: str
@@ -35,7 +35,7 @@ class Figures:
     messages_per_second: float
     waiting_bytes: int
     behind: int
-    lag: float | None = None
+    lag: float
 
     def to_json(self) -> bytes:
         return to_json(self)

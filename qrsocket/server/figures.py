@@ -12,7 +12,7 @@ from qrsocket.server.outbox import Outbox
 class Teller:
     """Counts what happens between one telling and the next."""
 
-    def __init__(self, hub: Hub, outbox: Outbox, behind: Callable[[], int], lag: Callable[[], float | None]) -> None:
+    def __init__(self, hub: Hub, outbox: Outbox, behind: Callable[[], int], lag: Callable[[], float]) -> None:
         """
         Args:
             behind: Tells how many connections are.

@@ -37,7 +37,7 @@ async def test_a_node_says_what_it_is_and_has(serve: Serve, open_client: Open) -
     for user in ("alice", "bob"):
         await open_client(address, f"/socket?user={user}")
     async with asyncio.timeout(PATIENCE):
-        while (told := await figures()).connections < 2 or told.lag is None:
+        while (told := await figures()).connections < 2 or not told.lag:
             pass
 
     assert (version("qrsocket"), os.getpid(), 2) == (told.version, told.pid, told.connections)

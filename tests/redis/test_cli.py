@@ -304,7 +304,7 @@ def test_doctor_finds_a_blocked_node(node: Node) -> None:
     result = qrsocket("doctor")
 
     assert 1 == result.exit_code
-    assert f"✗ web node n1: it gets messages and did not answer within {ANSWER_TIMEOUT:g} s" in result.stdout
+    assert f"✗ web node n1: Redis sends to it, and it did not answer within {ANSWER_TIMEOUT:g} s" in result.stdout
     assert "event loop is blocked" in result.stdout
 
 
