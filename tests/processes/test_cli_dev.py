@@ -283,7 +283,7 @@ async def test_doctor_and_send(dev: Dev, open_client: Open) -> None:
 
     assert 2 == len(re.findall(r"✓ web node web-[12]\.\w+: it answers", doctor))
     assert "alice\n" == online
-    assert "sent to 1 connection on 1 node\n" == sent
+    assert re.fullmatch(r"sent to 1 connection on 1 node\nmessage \S+\n", sent)
     assert {"hello": "alice"} == await client.receive()
 
 
