@@ -47,7 +47,7 @@ def _group(item: pytest.Item) -> str | None:
         return f"pool-{item.callspec.params['pool']}"  # type: ignore[attr-defined]
     if "shared" in names:
         return "shared-{pool_name}-{is_late}".format_map(item.callspec.params)  # type: ignore[attr-defined]
-    is_shared = item.path.parent.name == "attacks" or names & {"browser", "dev", "errors", "example", "filled", "node"}
+    is_shared = item.path.parent.name == "attacks" or names & {"dev", "errors", "filled", "node"}
     return item.path.stem if is_shared else None
 
 
