@@ -333,7 +333,8 @@ def observe(observer: Observer, *, messages: bool = False) -> None:
     global observers, message_observers
     if not any(one is observer for one in observers):
         observers = (*observers, observer)
-        message_observers = (*message_observers, observer) if messages else message_observers
+    if messages and not any(one is observer for one in message_observers):
+        message_observers = (*message_observers, observer)
 
 
 def stop_observing(observer: Observer) -> None:

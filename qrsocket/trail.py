@@ -6,16 +6,14 @@ which has what was sent to it and what became of its connections. The newest 1 0
 """
 
 import json
-import os
-import socket
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from qrsocket.context import current
 from qrsocket.keys import Keys
+from qrsocket.process import this_process
 from qrsocket.roundtrip import Argument, Call, Script, script_call
 
 MOST_NOTES = 1_000
@@ -42,7 +40,7 @@ def trail_of(message_id: str, seconds: float) -> str:
         "task": context.task_run.task_id if context.task_run else None,
         "user": context.user,
         "connection": context.connection,
-        "process": _this_process(os.getpid()),
+        "process": "{host}:{pid}".format_map(this_process()),
     }
     told = {name: value for name, value in by.items() if value is not None}
     return json.dumps({"ms": round(seconds * 1000), "id": message_id, "by": told})
@@ -59,8 +57,3 @@ def add(keys: Keys, notes: Sequence[Note], seconds: float) -> Call[None]:
 def read(keys: Keys, name: str) -> Call[list[dict[str, Any]]]:
     """Describe the reading of the trail of a message or a stream, the oldest note first."""
     return Call(("LRANGE", keys.trail(name), 0, -1), lambda reply: [from_json(note) for note in reply])
-
-
-@cache
-def _this_process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}"

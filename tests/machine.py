@@ -17,9 +17,20 @@ def pace() -> float:
     return float(os.environ[KNOWN])
 
 
+def slowness() -> float:
+    """Return how many times as much CPU time the same work takes here as on an ordinary machine, whatever else runs."""
+    began = time.process_time()
+    _work()
+    return max(1.0, (time.process_time() - began) / IDLE_SECONDS)
+
+
 def _measured() -> float:
     began = time.monotonic()
-    for _ in range(40):
-        sum(number * number for number in range(80_000))
+    _work()
     slower = (time.monotonic() - began) / IDLE_SECONDS
     return 2 * slower - 1  # twice as much, since what the tests start has to share what is left
+
+
+def _work() -> None:
+    for _ in range(40):
+        sum(number * number for number in range(80_000))

@@ -6,17 +6,14 @@ from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.text import Text
 
 from qrsocket import clients
-from qrsocket.cli.address import named
-from qrsocket.cli.failed import Failed, failing_in_one_line, read_settings
+from qrsocket.cli.ask import asking
+from qrsocket.cli.failed import Failed, failing_in_one_line
 from qrsocket.cli.verdict import PLACES, verdict
-from qrsocket.errors import QRSocketError
-from qrsocket.failures import explain
-from qrsocket.keys import Keyspace
+from qrsocket.keys import Keys, Keyspace
 from qrsocket.roundtrip import run
 from qrsocket.settings import Settings
 from qrsocket.streams import of_user
@@ -48,7 +45,8 @@ def why(
     with failing_in_one_line():
         if bool(message_id) == bool(user):
             raise Failed("name a message, or a user with --user: qrsocket why --help shows how")
-        notes = _of_user(user) if user else of_message(message_id)
+        with asking() as settings:
+            notes = _of_user(settings, user) if user else of_message(settings, message_id)
         if not notes:
             raise Failed(_nothing_known(f"the user {user}" if user else f"the message {message_id}"))
     if as_json:
@@ -56,14 +54,13 @@ def why(
         return
     console = Console(highlight=False)
     for note in notes[-MOST_LINES:]:
-        console.print(Text(_line(note, with_id=bool(user))), soft_wrap=True)
+        console.print(Text(_line(note)), soft_wrap=True)
     if message_id:
         console.print(Text(f"→ {verdict(notes)}", "bold"), soft_wrap=True)
 
 
-def of_message(id: str) -> Notes:
+def of_message(settings: Settings, id: str) -> Notes:
     """Return what is noted of a message, and of its recipients where that concerns it, in the order of time."""
-    settings = read_settings()
     shards = Keyspace.of(settings).shards
     notes = [note for keys in shards for note in _read(settings, keys, id)]
     sent = [note for note in notes if note["what"] == "sent"]
@@ -75,32 +72,27 @@ def of_message(id: str) -> Notes:
     return sorted(notes, key=lambda note: note["at"])
 
 
-def _of_user(user: str) -> Notes:
-    settings, stream = read_settings(), of_user(user_id(user))
+def _of_user(settings: Settings, user: str) -> Notes:
+    stream = of_user(user_id(user))
     notes = _read(settings, Keyspace.of(settings).of_stream(stream), stream)
     return sorted(notes, key=lambda note: note["at"])
 
 
 def _concerning(trail: Iterable[dict[str, Any]], offset: str, at: int) -> Notes:
-    """Return those notes of a stream that came after a message and say what became of it."""
-    later = [note for note in trail if note["at"] >= at]
+    """Return those notes of a stream that say what became of a message, *at* being when it was sent (Unix ms)."""
     if not offset:
         return []
     return [
         note
-        for note in later
+        for note in trail
+        # By the offset, whatever the clocks of nodes and Redis say.
         if (note["what"] == "recovered" and int(note["first"]) <= int(offset) <= int(note["last"]))
-        or note["what"] in ("closed", "gap")
+        or (note["what"] in ("closed", "gap") and note["at"] >= at)
     ]
 
 
-def _read(settings: Settings, keys: Any, name: str) -> Notes:
-    try:
-        return run(clients.blocking(settings), read(keys, name), timeout=settings.redis_timeout)
-    except QRSocketError as error:
-        raise Failed(f"{error}; Redis is {named(settings)}") from None
-    except RedisError as error:
-        raise Failed("; ".join(explain(error))) from None
+def _read(settings: Settings, keys: Keys, name: str) -> Notes:
+    return run(clients.blocking(settings), read(keys, name), timeout=settings.redis_timeout)
 
 
 def _nothing_known(whom: str) -> str:
@@ -110,12 +102,12 @@ def _nothing_known(whom: str) -> str:
     )
 
 
-def _line(note: dict[str, Any], *, with_id: bool) -> str:
+def _line(note: dict[str, Any]) -> str:
     at = time.strftime("%H:%M:%S", time.localtime(note["at"] / 1000)) + f".{note['at'] % 1000:03}"
-    return f"{at}  {note.get('node', 'Redis'):<20}  {_words(note, with_id=with_id)}"
+    return f"{at}  {note.get('node', 'Redis'):<20}  {_words(note)}"
 
 
-def _words(note: dict[str, Any], *, with_id: bool) -> str:
+def _words(note: dict[str, Any]) -> str:
     match note["what"]:
         case "sent" if "streams" in note:
             nodes = note["nodes"].replace("\t", " ").strip() or "no node"

@@ -5,7 +5,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -73,17 +72,16 @@ class Trailing:
         self._has_notes.set()
 
     async def _add(self) -> None:
-        keys = self._waiting[0][0]
-        here = [note for other, note in islice(self._waiting, AT_ONCE) if other is keys]
-        others = [one for one in islice(self._waiting, AT_ONCE) if one[0] is not keys]
-        for _ in range(len(here) + len(others)):
-            self._waiting.popleft()
-        self._waiting.extendleft(reversed(others))
-        try:
-            call = add(keys, here, self._settings.trail_seconds)
-            await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
-        except (Unavailable, RedisError):
-            pass  # others say that Redis is away; a trail is no promise
+        by_shard: dict[Keys, list[Note]] = {}
+        for _ in range(min(len(self._waiting), AT_ONCE)):
+            keys, note = self._waiting.popleft()
+            by_shard.setdefault(keys, []).append(note)
+        for keys, notes in by_shard.items():
+            try:
+                call = add(keys, notes, self._settings.trail_seconds)
+                await arun(clients.awaiting(self._settings), call, timeout=self._settings.redis_timeout)
+            except (Unavailable, RedisError):
+                pass  # others say that Redis is away; a trail is no promise
 
 
 def _closed(event: Closed) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from qrsocket.events import (
     LeaseRenewed,
     Missed,
     NotSent,
+    Offered,
     Recovered,
     RedisAsked,
     Refused,
@@ -461,6 +462,21 @@ def test_the_page_has_them_all() -> None:
     rows = re.findall(r"^\| `(qrsocket_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
 
     assert made == {(name, kind): set(re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+
+
+def test_an_observer_may_ask_for_messages_later() -> None:
+    """
+    One that is told of the rest already is told of each message too once it asks, once.
+    """
+    seen, offer = Seen(), Offered("m1", "json", "u:alice", 1, (), (), (), (), ())
+    with events.observed(seen):
+        events.notify(offer)
+        for _ in range(2):
+            events.observe(seen, messages=True)
+        events.notify(offer)
+    events.notify(offer)
+
+    assert [offer] == seen
 
 
 def test_observers_are_told_apart() -> None:

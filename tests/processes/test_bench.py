@@ -17,7 +17,7 @@ TINY = Sizes(users=5, idle=4, some=2, members=5, broadcasts=4, waiting=3, backlo
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 
 
-@pytest.mark.parametrize("name", ["limit-batched", "ours-v1"])
+@pytest.mark.parametrize("name", ["limit", "limit-batched", "ours-v1", "ours-metrics", "hand"])
 async def test_everything_is_measured(name: str) -> None:
     """
     The smallest round of a contender has a figure for each column of the tables.

@@ -148,7 +148,7 @@ async def test_an_exception_in_the_block() -> None:
     with pytest.raises(ZeroDivisionError):
         await fail()
 
-    assert time.monotonic() - began_at < 1_000 * MS
+    assert time.monotonic() - began_at < min(1_000 * MS, 3.0)  # so long does a node wait for hooks
     assert before == asyncio.all_tasks()
 
 
