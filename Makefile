@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+# Each test starts processes, and each of these would compile the library again.
+unexport PYTHONDONTWRITEBYTECODE
 # What `make test` tries on the lowest versions of other libraries; `make matrix` tries more.
 ON_LOWEST := tests/redis/test_clients.py tests/redis/test_sender.py tests/redis/test_presence.py \
   $(addprefix tests/app/test_,$(addsuffix .py,delivery presence recovery topics jobs parameters settings_given)) \
@@ -22,7 +24,7 @@ demo: $(VENV)/ready ## run the example: Redis, two web nodes, a worker and a bea
 # Several at a time: most wait for processes and sockets. The fault run judges by the clock, and has the machine alone.
 test: lint core ## run all tests, the fast ones first
 	$(BIN)/pytest -n 3 tests/test_architecture.py tests/unit
-	$(BIN)/pytest -n 4 --dist loadgroup tests/typing tests/browser_client tests/release tests/redis tests/app tests/attacks tests/testing tests/processes tests/browser
+	$(BIN)/pytest -n 5 --dist loadgroup tests/typing tests/browser_client tests/release tests/testing tests/processes tests/browser tests/attacks tests/redis tests/app
 	$(BIN)/pytest tests/faults tests/compose
 	$(BIN)/nox -s lowest -- $(ON_LOWEST)
 

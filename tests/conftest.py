@@ -41,14 +41,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str | None:
-    """Name the tests that share processes: in one process of pytest-xdist they are started once."""
-    names = {*getattr(item, "fixturenames", ())}
-    if "pool" in names:
-        return f"pool-{item.callspec.params['pool']}"  # type: ignore[attr-defined]
-    if "shared" in names:
-        return "shared-{pool_name}-{is_late}".format_map(item.callspec.params)  # type: ignore[attr-defined]
-    is_shared = item.path.parent.name == "attacks" or names & {"dev", "errors", "filled", "node"}
-    return item.path.stem if is_shared else None
+    """Name the tests that share processes: in one process of pytest-xdist these are started once."""
+    if not isinstance(item, pytest.Function):
+        return None
+    found = {name: definitions[-1] for name, definitions in item._fixtureinfo.name2fixturedefs.items()}
+    shared = {name: fixture.scope for name, fixture in found.items() if fixture.scope in {"module", "package"}}
+    place = item.path.stem if "module" in shared.values() else item.path.parent.name
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    variant = [getattr(params[name], "__name__", params[name]) for name in sorted(shared) if name in params]
+    return "-".join(map(str, [place, *variant])) if shared else None
 
 
 class RoundTrip(Protocol):
@@ -91,8 +92,21 @@ def _fresh_start(request: pytest.FixtureRequest) -> None:
     """Empty Redis before a test that uses it, and close the clients of an async test's event loop after it."""
     if "redis_server" in request.fixturenames:
         request.getfixturevalue("_redis_client").flushall()
+        request.getfixturevalue("_unchanged")
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("_closed_clients")
+
+
+@pytest.fixture(scope="session")
+def _configuration(_redis_client: redis_py.Redis) -> object:
+    return _redis_client.config_get()
+
+
+@pytest.fixture
+def _unchanged(_redis_client: redis_py.Redis, _configuration: object) -> Iterator[None]:
+    """Fail a test that leaves another configuration to those after it: it needs a server of its own."""
+    yield
+    assert _configuration == _redis_client.config_get()
 
 
 @pytest.fixture
@@ -113,6 +127,20 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     yield change
     monkeypatch.undo()  # here, so that nobody reads the settings of this test once more
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def own_server(configure: Configure) -> Iterator[EmbeddedRedis]:
+    """A server of this test alone, that all verbs use."""
+    with embedded_redis() as server:
+        configure(redis_url=server.url)
+        yield server
+
+
+@pytest.fixture
+def own_redis(own_server: EmbeddedRedis) -> Iterator[redis_py.Redis]:
+    with redis_py.Redis.from_url(own_server.url) as client:
+        yield client
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -21,15 +21,17 @@ from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
 
 
-async def test_a_busy_redis_is_outlived(serve: Serve, open_client: Open, redis: Redis, configure: Configure) -> None:
+async def test_a_busy_redis_is_outlived(
+    own_redis: Redis, serve: Serve, open_client: Open, configure: Configure
+) -> None:
     """
     While somebody's script keeps Redis busy a send raises Unavailable; the node is not ready, and is again after it.
     """
     configure(redis_timeout=500 * MS)
     address = await serve(router_of_named_users())
     alice = await open_client(address, "/socket?user=alice")
-    redis.config_set("busy-reply-threshold", 100)
-    running = asyncio.create_task(asyncio.to_thread(_run_for_a_while, redis))
+    own_redis.config_set("busy-reply-threshold", 100)
+    running = asyncio.create_task(asyncio.to_thread(_run_for_a_while, own_redis))
 
     with pytest.raises(Unavailable, match="BUSY"):
         await _send_for_ever()

@@ -482,7 +482,7 @@ def test_nothing_from_elsewhere(example: Example, open_window: OpenWindow) -> No
 
 def test_fits_a_telephone(example: Example, open_window: OpenWindow) -> None:
     """
-    On a small telephone nothing sticks out, however long the names and words are.
+    On a small telephone nothing sticks out, however long the names and words are, and however the connection is.
     """
     ursula = open_window(example.nodes[0], "U" * 32, viewport={"width": 320, "height": 640}, is_mobile=True)
     vint = open_window(example.nodes[1], "V" * 32)
@@ -491,9 +491,14 @@ def test_fits_a_telephone(example: Example, open_window: OpenWindow) -> None:
     ursula.import_file("x" * 100 + ".csv", b"y" * 100)
     expect(ursula.page.get_by_text("The first line should name")).to_have_count(2)  # seen, and read aloud
 
-    width = ursula.page.evaluate("document.documentElement.scrollWidth")
+    vint.page.get_by_role("textbox", name="Message").press_sequentially("w")
+    expect(ursula.page.get_by_text("is typing…")).to_be_visible()
+    widths = {state: ursula.page.evaluate(WIDTH, state) for state in ("Live", "Connecting…", "Offline", "Closed")}
 
-    assert 320 == width
+    assert {320} == {*widths.values()}, widths
+
+
+WIDTH = "state => (document.getElementById('connection').textContent = state, document.documentElement.scrollWidth)"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -301,20 +301,6 @@ def act(request: pytest.FixtureRequest, redis_server: EmbeddedRedis) -> Act:
     return send
 
 
-@pytest.fixture
-def own_server(configure: Configure) -> Iterator[EmbeddedRedis]:
-    """A server of this test alone, that all verbs use."""
-    with embedded_redis() as server:
-        configure(redis_url=server.url)
-        yield server
-
-
-@pytest.fixture
-def own_redis(own_server: EmbeddedRedis) -> Iterator[redis_py.Redis]:
-    with redis_py.Redis.from_url(own_server.url) as client:
-        yield client
-
-
 @contextmanager
 def no_command_reaches(client: redis_py.Redis) -> Iterator[None]:
     """Check by Redis' own count that it is asked for nothing while the block runs."""
