@@ -4,7 +4,7 @@ lines: each step waits, and has to look again at what may have changed meanwhile
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +39,7 @@ class Subscriptions:
         self._connection, self._node, self._joining = connection, node, joining
         self._from_the_start: list[str] = []  # topics that the application has it join before it is open
         self._turn = asyncio.Lock()
+        self._orders = 0  # that are yet to be obeyed
 
     async def open(self, since: Position | None = None, topics: Mapping[str, Position] | None = None) -> None:
         """
@@ -146,8 +147,20 @@ class Subscriptions:
             self._node.hub.begin(connection.subscriptions[stream], page)
             return size_bytes
 
-    async def obey(self, topic: str, *, is_join: bool) -> None:
-        """Have it join or leave *topic*, since somebody somewhere wants it."""
+    def obey(self, topic: str, *, is_join: bool) -> Coroutine[Any, Any, None]:
+        """
+        Have it join or leave *topic*, since somebody somewhere wants it. Returns what remains to be done.
+
+        It leaves at once, so that nothing comes to it which is sent after that; unless it has yet to obey what came
+        before.
+        """
+        is_member = of_topic(topic) in self._connection.subscriptions
+        if not is_join and is_member and not self._orders and not self._turn.locked():
+            return self._tell_redis(self._unsubscribe(topic, "removed"))
+        self._orders += 1
+        return self._obey(topic, is_join=is_join)
+
+    async def _obey(self, topic: str, *, is_join: bool) -> None:
         try:
             if is_join:
                 await self.join(topic, is_asked=False)
@@ -156,6 +169,8 @@ class Subscriptions:
         except (SocketError, Unavailable) as error:
             # Its text is for who asked, who is not here: of an order nobody else learns that it failed.
             logger.warning("order not obeyed", **self._connection.facts, topic=topic, error=type(error).__name__)
+        finally:
+            self._orders -= 1
 
     async def leave(self, topic: str, why: str, request: str | None = None) -> None:
         """Have it leave *topic*, and tell the client; nothing more of it comes after that."""
@@ -163,14 +178,21 @@ class Subscriptions:
             self._from_the_start = [one for one in self._from_the_start if one != topic]
             return
         async with self._turn:
-            left = self._node.hub.unsubscribe(self._connection, of_topic(topic))
-            self._connection.drop_newest_of(of_topic(topic))
-            told = {"topic": topic, "why": why} | ({} if request is None else {"request": request})
-            self._connection.tell("left", **told)
-            if left:
-                self._joining.left(topic)
-                with suppress(Unavailable):  # the node tells Redis when it is back
-                    await self._node.keeper.register(left)
+            await self._tell_redis(self._unsubscribe(topic, why, request))
+
+    def _unsubscribe(self, topic: str, why: str, request: str | None = None) -> tuple[Stream, ...]:
+        left = self._node.hub.unsubscribe(self._connection, of_topic(topic))
+        self._connection.drop_newest_of(of_topic(topic))
+        told = {"topic": topic, "why": why} | ({} if request is None else {"request": request})
+        self._connection.tell("left", **told)
+        if left:
+            self._joining.left(topic)
+        return left
+
+    async def _tell_redis(self, left: tuple[Stream, ...]) -> None:
+        if left:
+            with suppress(Unavailable):  # the node tells Redis when it is back
+                await self._node.keeper.register(left)
 
     async def close(self) -> None:
         """Give all up; where there are none, nothing happens."""

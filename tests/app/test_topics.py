@@ -1,7 +1,9 @@
 """Topics: who may join, what comes to those who have, who else has, and what they missed."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from threading import Thread
 from typing import Annotated, Any
 
 import pytest
@@ -16,12 +18,63 @@ from qrsocket.server import SocketRouter
 from qrsocket.server.catch_up import CatchUp
 from qrsocket.server.lifespan import running_node
 from qrsocket.settings import get_settings
+from qrsocket.sync import socket as blocking
 from qrsocket.testing import Client, RequestFailed, client
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.app.speaking import OpenSpeaker
 from tests.clients import PATIENCE, Open
 from tests.conftest import MS, Configure, until
+
+
+async def test_nothing_comes_after_a_leave(serve: Serve, open_client: Open) -> None:
+    """
+    Whoever is taken out of a topic gets nothing that is sent to it after that, also when the node reads both at once.
+    """
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    user, room = blocking.to("alice"), blocking.topic("room")
+
+    def go() -> None:
+        user.leave("room")
+        room.send("not for her")
+        user.send("for her")
+
+    await socket.to("alice").join("room")
+    while await socket.topic("room").count() != 1:
+        pass
+    await socket.topic("room").send("for the room")
+    assert "for the room" == await alice.receive_text()
+    at_once(go)
+    assert "for her" == await alice.receive_text()
+
+
+async def test_the_last_order_counts(serve: Serve, open_client: Open) -> None:
+    """
+    Of orders to join and to leave that a node reads together.
+    """
+    await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    user, room = blocking.to("alice"), socket.topic("room")
+
+    def order(*orders: Callable[[str], object]) -> Callable[[], None]:
+        return lambda: [each("room") for each in orders] and None
+
+    at_once(order(user.join, user.leave, user.join))
+    while await room.count() != 1:
+        pass
+    for _ in range(5):
+        at_once(order(user.join, user.leave))
+        while await room.count() != 0:
+            pass
+        at_once(order(user.leave, user.join))
+        while await room.count() != 1:
+            pass
+
+
+def at_once(send: Callable[[], None]) -> None:
+    """Send while this event loop stands still: its node reads all of it together."""
+    thread = Thread(target=send)
+    thread.start()
+    thread.join()
 
 
 class Rooms:
