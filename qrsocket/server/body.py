@@ -11,6 +11,8 @@ from starlette.datastructures import UploadFile as Uploaded
 from starlette.requests import Request
 from starlette.types import Message as Event
 
+from qrsocket.patient_timeout import PatientTimeout
+
 Save: TypeAlias = Callable[[UploadFile], Awaitable[Any]]
 
 # Seconds for the next piece of a body.
@@ -19,6 +21,7 @@ CHUNK_TIMEOUT = 10.0
 # Source: https://httpd.apache.org/docs/2.4/mod/mod_reqtimeout.html
 BODY_TIMEOUT = 20.0
 SLOWEST_BYTES_PER_SECOND = 500
+LATE = "The body did not come"
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -72,15 +75,17 @@ class BodyReader:
         clock = asyncio.get_running_loop().time
         while True:
             began, patience = clock(), BODY_TIMEOUT + size_bytes / SLOWEST_BYTES_PER_SECOND - waited
+            if patience < 0:
+                raise HTTPException(408, LATE)
             try:
-                async with asyncio.timeout(min(CHUNK_TIMEOUT, patience)):
+                async with PatientTimeout(min(CHUNK_TIMEOUT, patience)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except RuntimeError as error:
                 raise Consumed from error
             except TimeoutError:  # or a middleware has taken it, and there is none to come
-                raise HTTPException(408, "The body did not come") from None
+                raise HTTPException(408, LATE) from None
             waited += clock() - began
             size_bytes += len(chunk)
             if size_bytes > self._max_bytes:

@@ -13,8 +13,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from qrsocket import events
 from qrsocket.internals import require
 from qrsocket.logger import Logger
+from qrsocket.patient_timeout import ONCE_MORE
 from qrsocket.server.limits import end_when_nothing_is_acknowledged, max_open
 from qrsocket.settings import get_settings
 
@@ -127,7 +129,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _wait_for_head(self) -> None:
         if self._unfinished is None:
-            self._unfinished = self.loop.call_later(get_settings().head_timeout, self._end_slow_head)
+            self._unfinished = self.loop.call_later(get_settings().head_timeout, self._look_once_more)
+
+    def _look_once_more(self) -> None:
+        """Read first what came while the loop stood still: uvloop looks at its timers before its sockets."""
+        self._unfinished = self.loop.call_later(ONCE_MORE, self._end_slow_head)
 
     def _be_finished(self) -> None:
         if self._unfinished is not None:
@@ -146,6 +152,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _answer(self, status: HTTPStatus) -> None:
         """Answer in place of the application, and close."""
+        if events.observers:
+            events.notify(events.Refused(status, status.phrase))
         retry = "Retry-After: 5\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
         head = f"HTTP/1.1 {status} {status.phrase}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n"
         self._be_finished()

@@ -24,6 +24,7 @@ from qrsocket.settings import Settings
 logger = Logger(__name__)
 
 EXTENSION = "qrsocket"
+FAULTS = (1002, 1003, 1007, 1009)  # of a client's frames: RFC 6455, 7.4.1
 
 Serve: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -88,6 +89,12 @@ class WebSocketProtocol(Opening):
     def mark_answered(self) -> None:
         """A handshake was answered by an HTTP response; uvicorn 0.54 logs an error for each one."""
         self.handshake_complete = True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the connection was closed here for what its client has sent: too much at once, or no valid frame."""
+        sent = self.conn.close_sent
+        return sent is not None and sent.code in FAULTS and not self.conn.close_rcvd_then_sent
 
     @property
     def application(self) -> object:

@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from qrsocket.errors import CloseCode, SocketError
 from qrsocket.logger import Logger
 from qrsocket.message import Kind, Message
+from qrsocket.patient_timeout import PatientTimeout
 from qrsocket.server.connection import Connection
 from qrsocket.server.controls import proof_in
 from qrsocket.server.dispatch import Dispatch
@@ -108,7 +109,7 @@ class Session:
         connection.on_order, connection.on_close = self._obey, self._end_reading
         self._reading, self._is_reading = asyncio.timeout(None), False
         self._opened_at: float | None = None
-        self._has_left = False
+        self._has_left, self._protocol = False, protocol_of(websocket)
         self._websocket, self._node, self._settings, self._tasks = websocket, node, node.settings, tasks
         joining = Joining(connection, node, handlers.on_join, handlers.on_leave)
         self._subscriptions = Subscriptions(connection, node, joining)
@@ -129,15 +130,14 @@ class Session:
         """Subscribe, then accept: a plain client that sees its socket open can be sent to already."""
         if self._connection.closing is None and self._wire is PLAIN:
             await self._subscriptions.open()
-        protocol = protocol_of(self._websocket)
-        if protocol is not None:
-            protocol.limit(self._settings)
+        if self._protocol is not None:
+            self._protocol.limit(self._settings)
         try:
             await self._websocket.accept(self._subprotocol)
         except (WebSocketDisconnect, RuntimeError, OSError):  # the client did not wait
             self._connection.close(CloseCode.NORMAL)
             return
-        self._connection.open(protocol)
+        self._connection.open(self._protocol)
         if self._connection.closing is None:
             self._opened_at = time.monotonic()
             note_opened(self._connection)
@@ -226,7 +226,7 @@ class Session:
         """Return the first frame; None if there is none in time, or none that may be taken."""
         frame = None
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.auth_deadline):
+            async with PatientTimeout(self._settings.auth_deadline):
                 frame = await self._receive()
         return frame if frame is not None and self._dispatch.is_within_limits(frame) else None
 
@@ -234,7 +234,8 @@ class Session:
         """Return the next frame; None when the client has gone."""
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
-            self._has_left = self._connection.closing is None
+            has_failed = self._protocol is not None and self._protocol.has_failed
+            self._has_left = self._connection.closing is None and not has_failed
             self._connection.close(event.get("code") or CloseCode.NORMAL, event.get("reason") or "")
             return None
         text: str | None = event.get("text")

@@ -9,8 +9,9 @@ from tests.attacks.node import Node, attacked
 from tests.attacks.witness import Witness
 
 # Short, so that the tests are quick. Compression is on: it is off by default, and can be attacked.
+HEAD_TIMEOUT = 1.0
 ENVIRONMENT = {
-    "QRSOCKET_HEAD_TIMEOUT": "0.3",
+    "QRSOCKET_HEAD_TIMEOUT": str(HEAD_TIMEOUT),
     "QRSOCKET_HANDSHAKE_TIMEOUT": "0.5",
     "QRSOCKET_AUTH_DEADLINE": "1",
     "QRSOCKET_MAX_STRANGERS_PER_NODE": "3",

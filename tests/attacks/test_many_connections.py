@@ -1,6 +1,9 @@
 """Strangers who fill the places of a node, its descriptors, and its log."""
 
+import os
 import resource
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -11,7 +14,7 @@ from websockets.sync.client import connect
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.quiet import MOST_LINES
 from tests.attacks.attacks import FRAMES, Attack
-from tests.attacks.conftest import ENVIRONMENT
+from tests.attacks.conftest import ENVIRONMENT, HEAD_TIMEOUT
 from tests.attacks.node import Node, attacked
 from tests.attacks.raw import Raw, frame, head
 from tests.attacks.witness import Witness
@@ -78,6 +81,23 @@ def test_descriptors_run_out_for_nobody(server: EmbeddedRedis, loop: str, most_t
 
         assert "503" in answers
         assert most_tracebacks >= sum("Traceback" in line for line in node.log)
+
+
+def test_what_has_come_in_time_is_read(node: Node) -> None:
+    """
+    A head that came while the node stood still is answered, however late the node looks at it.
+    """
+    request = b"GET /socket/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+    with Raw(node.address) as raw:
+        while not node.has_open(raw.port):
+            pass
+        node.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, node.pid, os.WSTOPPED)
+        raw.send(request)
+        time.sleep(1.5 * HEAD_TIMEOUT)
+        node.send_signal(signal.SIGCONT)
+
+        assert "200" == raw.answer()
 
 
 @pytest.mark.parametrize(
