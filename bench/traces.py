@@ -64,7 +64,8 @@ class Node:
             connection.begin(lambda _: None)
             hub.add(connection)
             hub.begin(hub.subscribe(connection, "u:ada"), Missed(top, top, True))
-        self._relay, self._numbers = Relay(hub, outbox, None, lambda _: None, lambda: None), count(1)
+        self._relay = Relay("node", hub, outbox, None, lambda _: None, lambda _: None, lambda: None)
+        self._numbers = count(1)
 
     def deliver(self, way: Callable[[], None]) -> None:
         number, options = next(self._numbers), PARENT if way is sampled else ""

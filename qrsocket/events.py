@@ -119,6 +119,7 @@ class Closed:
     A connection has ended.
 
     Attributes:
+        by_client: With a code and a reason of its own.
         seconds: For which it was open.
     """
 
@@ -127,20 +128,35 @@ class Closed:
     protocol: str
     code: int
     reason: str
+    by_client: bool
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """
-    A handshake was refused, before there was a connection.
+    A handshake was refused, before there was a connection; or a request, before its head was read.
 
     Attributes:
         status: Of the HTTP response.
-        cause: The class of what refused it, "InvalidToken" say.
+        cause: The class of what refused it, "InvalidToken" say; of a request the phrase, "Request Timeout" say.
     """
 
     status: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """
+    A message of a client was not handled, and the client was told so.
+
+    Attributes:
+        cause: "rate": it sends more than the rate allows; "crowded": too many wait for handlers.
+    """
+
+    connection: str
+    user: str | None
     cause: str
 
 
@@ -257,6 +273,33 @@ class LeaseRenewed:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """
+    What this node has, each time that it is about to renew its lease.
+
+    Attributes:
+        users, topics: Those with a connection here, and those joined by one.
+        waiting_messages, waiting_bytes: For clients that do not read as fast as they are sent to.
+        behind: Connections that read from histories what they have missed.
+    """
+
+    users: int
+    topics: int
+    waiting_messages: int
+    waiting_bytes: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """
+    Redis has failed a send, and so the next ones fail at once (open); or it answers again.
+    """
+
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RedisAsked:
     """
     A round trip to Redis has ended, repetitions included.
@@ -298,6 +341,7 @@ Event: TypeAlias = (
     | Connected
     | Closed
     | Refused
+    | MessageRefused
     | Handled
     | HookRan
     | Missed
@@ -306,6 +350,8 @@ Event: TypeAlias = (
     | GapTold
     | Heartbeat
     | LeaseRenewed
+    | Counted
+    | CircuitChanged
     | RedisAsked
     | JobChanged
 )

@@ -4,6 +4,7 @@ const script = document.getElementById("script");
 const { name, up } = script.dataset;
 const base = new URL(up, location.href);
 const EVERY = 2000, POINTS = 60, KEPT = 20;
+const TRAIL_AFTER = 500; // nodes note what they did a moment later
 const $ = id => document.getElementById(id);
 const STATES = ["queued", "waiting", "started", "retrying", "requeued", "succeeded", "failed", "timeout", "cancelled", "lost"];
 const ENDED = new Set(STATES.slice(5));
@@ -13,8 +14,9 @@ const rates = [];
 
 // Asking
 
-async function ask(path, order) {
-  const query = new URLSearchParams(location.search);
+async function ask(path, order, about = {}) {
+  // The page's own query is the application's, and may have the same names: ours go last, and count.
+  const query = new URLSearchParams([...new URLSearchParams(location.search), ...Object.entries(about)]);
   const connection = socket?.headers["X-Socket-Connection"];
   if (connection && !order) query.set("connection", connection);
   const init = order && { method: "POST", body: JSON.stringify(order), headers: { "Content-Type": "application/json" } };
@@ -28,7 +30,10 @@ async function ask(path, order) {
 
 async function poll() {
   try {
-    if (!document.hidden || !shown) show(await ask("state"));
+    if (!document.hidden || !shown) {
+      show(await ask("state"));
+      await showTrail();
+    }
   } catch (error) {
     put($("live"), `Not live: ${error.message}`);
     $("live").className = "bad";
@@ -125,7 +130,24 @@ function timeline(job) {
   return steps.join(" → ");
 }
 
+async function showTrail() {
+  const of = $("why-of").value, which = $("why-which").value.trim();
+  const told = which ? await ask("trail", undefined, { of, id: which }) : { is_kept: true, lines: [], verdict: "" };
+  if (which !== $("why-which").value.trim() || of !== $("why-of").value) return; // another was asked for meanwhile
+  const unknown = told.is_kept ? "Nothing is known of it: it was not sent, or too long ago"
+    : "No trails are kept: set QRSOCKET_TRAIL_SECONDS, for web nodes, workers and whatever else sends";
+  list($("trail"), told.lines);
+  put($("verdict"), told.lines.length || !which ? told.verdict ?? "" : unknown);
+}
+
 function showRest(status) {
+  const ofNodes = of => status.nodes.flatMap(node => (node.figures?.[of] ?? []).map(one => ({ ...one, node: node.name })));
+  table($("refusals"), ofNodes("refusals").sort((a, b) => b.at - a.at), one => `${one.at} ${one.node} ${one.what}`, one => [
+    new Date(one.at * 1000).toLocaleTimeString(), toned(one.what, "bad"), one.cause, one.user ?? "none", one.node,
+  ]);
+  table($("slowest"), ofNodes("slowest").sort((a, b) => b.longest - a.longest), one => `${one.handler} ${one.node}`, one => [
+    one.handler, String(one.times), `${Math.round(one.longest * 1000)} ms`, one.node,
+  ]);
   table($("queues"), status.queues, queue => queue.name, queue => [
     queue.name, String(queue.jobs), span(queue.seconds),
     queue.is_consumed ? toned("yes", "good") : toned("none: nobody consumes it", "bad"),
@@ -258,6 +280,8 @@ async function connectOwn() {
 
 $("state").append(...STATES.map(state => new Option(state, state)));
 $("state").addEventListener("change", () => shown && showJobs(shown));
+$("why").addEventListener("submit", event => event.preventDefault());
+$("why").addEventListener("input", () => showTrail().catch(() => {})); // the next poll says what is wrong
 $("send").addEventListener("submit", async event => {
   event.preventDefault();
   const text = $("message").value, user = $("to").value;
@@ -267,6 +291,9 @@ $("send").addEventListener("submit", async event => {
   } catch {} // it goes as a text
   try {
     const told = await ask("send", { user, message });
+    $("why-of").value = "message";
+    $("why-which").value = told.message_id;
+    setTimeout(() => showTrail().catch(() => {}), TRAIL_AFTER);
     put($("sent"), told.connections ? `Sent to ${count(told.connections, "connection")} on ${count(told.nodes, "node")}` : `${user} is offline`);
   } catch (error) {
     put($("sent"), `Not sent: ${error.message}`);

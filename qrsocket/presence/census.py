@@ -14,6 +14,39 @@ MOST_COUNTED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    What a node has refused, or ended.
+
+    Attributes:
+        at: Unix time.
+        what: "handshake 403", "closed 4000" or "gap".
+        cause: As the log says it.
+        user: None if nobody knows whose it was.
+    """
+
+    at: float
+    what: str
+    cause: str
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """
+    How long a handler of messages has taken lately.
+
+    Attributes:
+        times: How often it has run.
+        longest: Seconds.
+    """
+
+    handler: str
+    times: int
+    longest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """
     What a node says of itself.
@@ -25,6 +58,7 @@ class Figures:
         waiting_bytes: For clients that do not read as fast as they are sent to.
         behind: Connections that read from histories what they have missed.
         lag: Seconds that its last heartbeat took through Redis, or for which one is out by now.
+        refusals, slowest: The newest refusals, and the slowest handlers, where a console shows them.
     """
 
     version: str
@@ -36,6 +70,8 @@ class Figures:
     waiting_bytes: int
     behind: int
     lag: float
+    refusals: tuple[Refusal, ...] = ()
+    slowest: tuple[Slow, ...] = ()
 
     def to_json(self) -> bytes:
         return to_json(self)
@@ -46,7 +82,9 @@ class Figures:
         told = from_json(text)
         known = {field.name: told[field.name] for field in fields(Figures) if field.name in told}
         try:
-            return Figures(**known)
+            refusals = tuple(Refusal(**one) for one in known.pop("refusals", ()))
+            slowest = tuple(Slow(**one) for one in known.pop("slowest", ()))
+            return Figures(**known, refusals=refusals, slowest=slowest)
         except TypeError:
             return None
 

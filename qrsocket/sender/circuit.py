@@ -3,7 +3,9 @@
 import os
 import threading
 
+from qrsocket import events
 from qrsocket.errors import Unavailable
+from qrsocket.events import CircuitChanged
 
 # Long enough that a process does next to nothing but its work while Redis is gone; short enough that nobody waits for
 # it to come back to life.
@@ -51,7 +53,10 @@ class Circuit:
 
     def answered(self, now: float) -> None:
         """Note that Redis answered a call at *now*."""
+        is_closed = self._failed_at <= self._answered_at
         self._answered_at = now
+        if not is_closed and events.observers:
+            events.notify(CircuitChanged(is_open=False))
 
     def failed(self, now: float, *, began: float) -> None:
         """
@@ -60,8 +65,11 @@ class Circuit:
         If Redis has answered another call meanwhile, it was this one's connection that failed, and that is gone now.
         """
         if began >= self._answered_at:
+            is_closed = self._failed_at <= self._answered_at
             self._probe_at = now + PAUSE  # before the circuit opens, or another thread would find it due
             self._failed_at = now
+            if is_closed and events.observers:
+                events.notify(CircuitChanged(is_open=True))
 
 
 _circuits: dict[str, Circuit] = {}

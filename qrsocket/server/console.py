@@ -5,11 +5,12 @@ It asks every two seconds, over HTTP and not over a socket: so it works for who 
 it is there to look into, does not.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
@@ -35,11 +36,13 @@ from qrsocket.server.http_user import or_try_later
 from qrsocket.server.runtime import Node
 from qrsocket.settings import Settings
 from qrsocket.streams import of_connection
+from qrsocket.trail import of_message, of_user
+from qrsocket.trail_text import line, verdict
 
 FOLDER = Path(__file__).parent.parent / "console"
 NAME = "qrsocket console"
-POLLED = f"{NAME}: state"
-MOST_USERS, MOST_JOBS = 100, 100
+POLLED = f"{NAME}: polled"
+MOST_USERS, MOST_JOBS, MOST_LINES = 100, 100, 50
 # What the application puts into a job, which may be anything.
 PAYLOADS = {"title", "message", "error", "result"}
 HEADERS = {
@@ -104,7 +107,8 @@ class Console:
         yield Route(f"{self.path}.css", self._style, name=f"{NAME}: style")
         options: dict[str, Any] = {"dependencies": [allow], "include_in_schema": False, "response_model": None}
         yield APIRoute(self.path, self._page, name=NAME, **options)
-        yield APIRoute(f"{self.path}/state", self._state, name=POLLED, **options)
+        yield APIRoute(f"{self.path}/state", self._state, name=f"{POLLED}: state", **options)
+        yield APIRoute(f"{self.path}/trail", self._trail, name=f"{POLLED}: trail", **options)
         orders: Sequence[tuple[str, Callable[..., Any]]] = (
             ("send", self._send),
             ("close", self._close),
@@ -129,6 +133,22 @@ class Console:
         return Response(
             to_json(await or_try_later(self._told(node, connection))), headers=HEADERS, media_type="application/json"
         )
+
+    async def _trail(self, request: Request, of: Literal["message", "user"], id: str) -> Response:
+        """Tell what became of a message, or of what was sent to a user: the newest lines."""
+        settings = self.node_of(request).settings
+        try:
+            notes = await or_try_later(
+                asyncio.to_thread(lambda: of_user(settings, id) if of == "user" else of_message(settings, id))
+            )
+        except QRSocketError as error:
+            raise HTTPException(422, str(error)) from None
+        told = {
+            "is_kept": settings.trail_seconds > 0,
+            "lines": [line(note) for note in notes[-MOST_LINES:]],
+            "verdict": verdict(notes) if of == "message" and notes else None,
+        }
+        return Response(to_json(told), headers=HEADERS, media_type="application/json")
 
     async def _told(self, node: Node, connection: str) -> dict[str, Any]:
         settings = node.settings

@@ -21,6 +21,7 @@ from qrsocket.server.handlers import Handlers
 from qrsocket.server.identity import Identity
 from qrsocket.server.inbound import MessageHandler
 from qrsocket.server.inbox import Inbox, Lane, Verdict
+from qrsocket.server.noting import note_message_refused
 from qrsocket.server.parsing import ClientGone, paid
 from qrsocket.server.runtime import Node
 from qrsocket.server.subscriptions import Subscriptions
@@ -68,7 +69,7 @@ class Dispatch:
             case Verdict.TOO_LARGE:
                 self._connection.close(CloseCode.TOO_BIG, f"over {self._settings.max_message_in_bytes} bytes")
             case Verdict.TOO_FAST:
-                logger.debug("message refused: more than the rate allows", **self._connection.facts)
+                note_message_refused(self._connection, "rate", "more than the rate allows")
                 text = f"Too many messages: {self._settings.rate:g} a second are allowed"
                 self._connection.tell_error(text, self._request_in(frame), is_temporary=True)
             case Verdict.ABUSE:
@@ -85,7 +86,7 @@ class Dispatch:
         if inbound.control == "ping":
             self._connection.tell("pong")  # at once: behind handlers that take long, it would be taken for dead
         elif self.inbox.is_crowded:
-            logger.debug("message refused: too many wait for handlers", **self._connection.facts)
+            note_message_refused(self._connection, "crowded", "too many wait for handlers")
             text = "Too many messages at once: wait for answers"
             self._connection.tell_error(text, inbound.request, is_temporary=True)
         else:

@@ -135,9 +135,10 @@ class Hub:
     def connections(self) -> tuple[Connection, ...]:
         return tuple(self._connections.values())
 
-    def subscribed(self, stream: Stream) -> tuple[Subscription, ...]:
-        feed = self._feeds.get(stream)
-        return () if feed is None else (*feed.live.values(), *feed.behind.values())
+    def facts_of(self, connection: str) -> dict[str, object]:
+        """Return what the log says of the connection that has this id."""
+        known = self._connections.get(connection)
+        return {} if known is None else known.facts
 
     def is_live(self, subscription: Subscription) -> bool:
         feed = self._feeds.get(subscription.stream)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from qrsocket import events
 from qrsocket.errors import CloseCode
-from qrsocket.events import Behind, Closed, Connected, Offered, Recovered
+from qrsocket.events import Behind, Closed, Connected, MessageRefused, Offered, Recovered
 from qrsocket.fanout.publish import Envelope
 from qrsocket.logger import Logger
 from qrsocket.message import Message
@@ -56,7 +56,14 @@ def note_closed(
         facts = {**connection.facts, "code": int(code), "reason": reason, **refusal, "seconds": seconds}
         (logger.warning if code in REFUSALS else logger.debug)("connection closed", **facts)
     if events.observers and seconds is not None:
-        events.notify(Closed(connection.id, connection.user, _protocol(connection), int(code), reason, seconds))
+        protocol = _protocol(connection)
+        events.notify(Closed(connection.id, connection.user, protocol, int(code), reason, by_client, seconds))
+
+
+def note_message_refused(connection: Connection, cause: str, why: str) -> None:
+    logger.debug("message refused: %s", why, **connection.facts)
+    if events.observers:
+        events.notify(MessageRefused(connection.id, connection.user, cause))
 
 
 def note_offered(feed: Feed, stream: Stream, offset: int | None, envelope: Envelope) -> None:
@@ -99,7 +106,7 @@ def note_recovered(subscription: Subscription, entries: Sequence[Entry], *, is_l
 def _place(connection: Connection, message: Message, *, is_live: bool, is_kept: bool) -> str:
     if not connection.is_meant(message):
         return "left_out"
-    if connection.closing is not None or not (is_kept or connection.has_room):
+    if connection.closing is not None or not (is_kept or connection.has_room or message.options.latest):
         return "dropped"
     if is_kept and not is_live:
         return "behind"

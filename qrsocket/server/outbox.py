@@ -38,6 +38,10 @@ class Outbox:
         """How much waits for clients that do not read as fast as they are sent to."""
         return sum(connection.waiting_bytes for connection in self.stuck)
 
+    @property
+    def waiting_messages(self) -> int:
+        return sum(connection.waiting_messages for connection in self.stuck)
+
     def hold(self) -> None:
         """Write nothing before `flush` is called, by whoever has much to offer now."""
         self._is_held = True

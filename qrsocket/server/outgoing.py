@@ -146,6 +146,10 @@ class Outgoing:
         return self._write is not None
 
     @property
+    def waiting_messages(self) -> int:
+        return len(self._waiting) + len(self._newest)
+
+    @property
     def waiting_bytes(self) -> int:
         return self._waiting_bytes + self._newest_bytes
 

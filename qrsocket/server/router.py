@@ -27,6 +27,7 @@ from qrsocket.server.http_user import or_try_later, user_of_request
 from qrsocket.server.inbound import AUTHENTICATE, MessageHandler, MessageType
 from qrsocket.server.jobs import NO_SUCH_JOB, JobQueries, JobShown
 from qrsocket.server.lifespan import node_of, running_node
+from qrsocket.server.noticed import notice
 from qrsocket.server.parameters import Function
 from qrsocket.server.patterns import ON_JOIN, ON_LEAVE, TopicHandler
 from qrsocket.server.polls import omit_polls
@@ -310,8 +311,10 @@ class SocketRouter(APIRouter):
     async def _run(self, app: Any) -> AsyncIterator[None]:
         hide_queries(self._path)  # here, since uvicorn sets up its loggers before the lifespan
         for route in self._console:
-            if route.name == console.POLLED:
+            if (route.name or "").startswith(console.POLLED):
                 omit_polls(route.path)
+        if self._console:
+            notice()
         limit_floods()
         async with node_of(app, self._handlers, self._settings):
             yield

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from qrsocket import clients, events
-from qrsocket.errors import CloseCode, Unavailable
+from qrsocket.errors import Unavailable
 from qrsocket.events import Behind, Closed, Connected, Event, GapTold, Offered, Recovered
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.roundtrip import arun
@@ -18,7 +18,6 @@ from qrsocket.settings import Settings
 from qrsocket.streams import Stream, of_connection, of_user
 from qrsocket.trail import MOST_IDS, Note, add
 
-OUR_CODES = frozenset(CloseCode)
 # Seconds in which notes come together, and how many go in one call. While Redis is away the oldest are dropped.
 INTERVAL = 0.2
 AT_ONCE = 200
@@ -86,7 +85,7 @@ class Trailing:
 
 def _closed(event: Closed) -> dict[str, Any]:
     """Return how it ended. A reason of its client's own is its words, and not noted."""
-    return {"code": event.code, "reason": event.reason if event.code in OUR_CODES else ""}
+    return {"code": event.code, "reason": "" if event.by_client else event.reason}
 
 
 def _offered(event: Offered) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """The console: what it tells and does, and for whom."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import Depends, Header, HTTPException
 from httpx2 import AsyncClient, Response
+from websockets.exceptions import InvalidStatus
 
-from qrsocket import clients
+from qrsocket import clients, socket
 from qrsocket.jobs.table import JobKey, Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.roundtrip import run
@@ -178,6 +181,93 @@ async def test_orders(serve: Serve, http: AsyncClient, open_client: Open) -> Non
     assert {"state": "cancelled"} == cancelled.json()
     assert 1 == closed.json()["connections"]
     assert 4101 == await alice.closed()
+
+
+async def trail(http: AsyncClient, address: str, of: str, id: str) -> dict[str, Any]:
+    url = f"http://{address}/socket/console/trail?of=page&id=page"  # the page's own query comes first
+    answer = await http.get(url + "&" + urlencode({"of": of, "id": id}), headers=ADMIN)
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def test_what_became_of_a_message(
+    serve: Serve, http: AsyncClient, open_client: Open, configure: Configure
+) -> None:
+    """
+    It is told as `qrsocket why` tells it, of a message and of a user: ids, and no payload.
+    """
+    configure(trail_seconds=60)
+    address = await serve(with_console())
+    alice = await open_client(address, "/socket?user=alice")
+    sent = (await order(http, address, "send", {"user": "alice", "message": SECRET})).json()
+    await alice.receive_text()
+    async with asyncio.timeout(PATIENCE):
+        while "written" not in str((told := await trail(http, address, "message", sent["message_id"]))["verdict"]):
+            await asyncio.sleep(10 * MS)
+    of_alice = await trail(http, address, "user", "alice")
+
+    assert (True, "written to 1") == (told["is_kept"], told["verdict"])
+    assert re.search(r"sent it to u:alice at \d+: 1 connection", told["lines"][0])
+    assert of_alice["verdict"] is None
+    assert any("connected" in line for line in of_alice["lines"])
+    assert SECRET not in str((told, of_alice))
+
+
+async def test_no_trail(serve: Serve, http: AsyncClient, configure: Configure) -> None:
+    """
+    Where none is kept that is said, and so is what is unknown, and what is no user.
+    """
+    address = await serve(with_console())
+
+    assert {"is_kept": False, "lines": [], "verdict": None} == await trail(http, address, "message", "m1")
+    assert "detail" in await trail(http, address, "user", "x" * 1000)
+    assert "detail" in await trail(http, address, "job", "j1")
+
+
+async def test_refusals_and_slow_handlers(
+    serve: Serve, http: AsyncClient, open_client: Open, configure: Configure
+) -> None:
+    """
+    A handshake that was refused, a connection that the node has closed, and how long handlers take, of every node. What
+    a client closes with is not among them.
+    """
+    configure(max_message_in_bytes=10)
+    router = SocketRouter()
+
+    @router.on_connect
+    async def on_connect(user: str) -> str:
+        return user
+
+    router.add_console(allow=Depends(is_admin))
+
+    @router.on_message
+    async def take(data: str) -> None:
+        await asyncio.sleep(50 * MS)
+        await socket.send("taken")
+
+    address = await serve(router)
+    with pytest.raises(InvalidStatus):
+        await open_client(address, "/socket")
+    alice, bob = [await open_client(address, f"/socket?user={user}") for user in ("alice", "bob")]
+    await alice.send("hi")
+    await alice.receive_text()
+    await alice.send("x" * 11)
+    await alice.closed()
+    await bob.connection.close(1008, "my words")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            told = (await http.get(f"http://{address}/socket/console/state", headers=ADMIN)).json()
+            figures = told["status"]["nodes"][0]["figures"] or {}
+            refused = [(one["what"], one["user"]) for one in figures.get("refusals", ())]
+            if ("closed 1009", "alice") in refused and figures["slowest"]:
+                break
+            await asyncio.sleep(10 * MS)
+
+    assert any(what.startswith("handshake 4") and user is None for what, user in refused)
+    assert "exceeds limit of 10 bytes" in figures["refusals"][-1]["cause"]
+    assert "my words" not in str(told)
+    (slow,) = figures["slowest"]
+    assert (True, 1, True) == (slow["handler"].endswith("take"), slow["times"], slow["longest"] >= 0.05)
 
 
 async def test_orders_that_cannot_be(serve: Serve, http: AsyncClient) -> None:

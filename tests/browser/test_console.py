@@ -18,7 +18,7 @@ ODD = "<i>eve</i>"
 @pytest.fixture(scope="module")
 def node(browser: Browser) -> Iterator[WebNode]:
     with embedded_redis() as redis:
-        env = {"QRSOCKET_REDIS_URL": redis.url, "CELERY_BROKER_URL": redis.url}
+        env = {"QRSOCKET_REDIS_URL": redis.url, "CELERY_BROKER_URL": redis.url, "QRSOCKET_TRAIL_SECONDS": "60"}
         with worker(env, app="tests.browser.console:tasks"), web_node(env=env, app="tests.browser.console:app") as node:
             yield node
 
@@ -82,7 +82,8 @@ def test_who_opens_it_sees_himself(browser: Browser, node: WebNode) -> None:
 
 def test_a_test_message(browser: Browser, node: WebNode) -> None:
     """
-    What is sent to oneself is seen to arrive; of somebody who is away it is said; a text goes as a text.
+    What is sent to oneself is seen to arrive; of somebody who is away it is said; a text goes as a text. What became of
+    it is said beside it, and what became of a user's messages, when asked for.
     """
     console = Console(browser, node, "bob")
     expect(console.page.locator("#own")).to_contain_text("open")
@@ -91,9 +92,17 @@ def test_a_test_message(browser: Browser, node: WebNode) -> None:
     expect(console.page.locator("#inbox")).to_contain_text('{"hello":"world"}')
     console.send("bob", "<b>see you</b>")
     expect(console.page.locator("#inbox li").first).to_contain_text("<b>see you</b>")
+    expect(console.page.locator("#trail")).to_contain_text("written to ")
+    expect(console.page.locator("#verdict")).to_have_text("written to 1")
     console.send("nobody", "hi")
 
     expect(console.page.locator("#sent")).to_have_text("nobody is offline")
+    expect(console.page.locator("#verdict")).to_have_text("nobody was connected; who comes back in time gets it")
+    console.page.get_by_label("Of", exact=True).select_option("the user")
+    console.page.get_by_label("Id of the message or the user").fill("bob")
+    expect(console.page.locator("#trail")).to_contain_text("connected")
+    console.page.get_by_label("Id of the message or the user").fill("whoever")
+    expect(console.page.locator("#verdict")).to_contain_text("Nothing is known of it")
     assert [] == console.problems
 
 
@@ -164,6 +173,7 @@ def test_who_is_no_user(browser: Browser, node: WebNode) -> None:
     page.goto(f"{node.url}/socket/console")
 
     expect(page.locator("#own")).to_contain_text("offline, 1006: refused, or the server is away")
+    expect(page.locator("#refusals tbody tr").first).to_contain_text(re.compile("handshake 4"))
     expect(page.locator("#live")).to_have_text("Live")
     expect(page.locator("#workers tbody tr")).to_have_count(1)
 

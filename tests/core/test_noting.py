@@ -68,7 +68,7 @@ def test_who_is_behind_reads_it(scene: Scene) -> None:
 
 def test_one_that_is_not_kept_is_dropped_for_who_is_slow(scene: Scene) -> None:
     """
-    Where so much waits already that there is no room; one that is kept waits.
+    Where so much waits already that there is no room; one that is kept waits, and so does the newest of its kind.
     """
     ada = scene.connect("c1")
     scene.join(ada, ROOM)
@@ -76,6 +76,7 @@ def test_one_that_is_not_kept_is_dropped_for_who_is_slow(scene: Scene) -> None:
         scene.send(ROOM, offset)
 
     assert ("c1",) == offered(scene, None).dropped
+    assert ("c1",) == offered(scene, None, Message(Kind.TEXT, b"hi", Options(latest="cursor"))).waiting
     assert ("c1",) == offered(scene, offset + 1).waiting
 
 

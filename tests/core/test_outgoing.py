@@ -367,7 +367,7 @@ async def test_what_is_counted() -> None:
         client.offer(b"456")
         client.offer_newest("cursor", b"78")
     await turn()
-    assert (2, 10) == (outbox.written, outbox.waiting_bytes)
+    assert (2, 10, 4) == (outbox.written, outbox.waiting_bytes, outbox.waiting_messages)
     ada.resume()
     assert (4, 5) == (outbox.written, outbox.waiting_bytes)
     bob.gone()
