@@ -96,9 +96,12 @@ def settings_by_name(name: str) -> Settings:
     return (given[0] if len(given) == 1 else None) or current_settings()
 
 
-def _unwrapped(app: Any) -> Any:
-    """Return the application itself: a Proxy, as `celery.current_app` is one, has no weak references."""
-    return getattr(app, "_get_current_object", lambda: app)()
+def _unwrapped(known: Any) -> Any:
+    """
+    Return the application or the task itself. `celery.current_app` is a Proxy, which has no weak references; so is a
+    task whose application is not finalized yet.
+    """
+    return getattr(known, "_get_current_object", lambda: known)()
 
 
 def options_by_name(name: str) -> Options | None:
@@ -117,6 +120,7 @@ def options_of(task: Any) -> Options | None:
 
     It is remembered, since whatever the task has of its function may be replaced.
     """
+    task = _unwrapped(task)
     while not issubclass(type(task), Task) and hasattr(task, "__wrapped__"):
         task = task.__wrapped__  # a tracer's wrapper of the task itself
     run = getattr(task.run, "__func__", task.run)

@@ -184,6 +184,21 @@ class AnswersAnything:
     def __call__(self) -> None: ...
 
 
+def test_a_task_that_is_not_made_yet() -> None:
+    """
+    It is known by its function, too: Celery makes the tasks of an application when it is finalized.
+    """
+    lazy = Celery("lazy", set_as_current=False)
+
+    @notify_user
+    def inner() -> None: ...
+
+    task = lazy.task(name="watched.lazy", shared=False)(inner)
+
+    assert not lazy.finalized
+    assert options_of(task) is not None
+
+
 def test_a_wrapper_around_what_answers_anything() -> None:
     """
     The look for a decorated function ends, whatever a wrapper without functools.wraps holds.
