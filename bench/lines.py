@@ -38,8 +38,9 @@ class Panel(NamedTuple):
         return not any(math.isfinite(value) for one in self.series for _, value in one.points)
 
 
-def lines(panels: Sequence[Panel], seconds: float) -> str:
-    """Return the panels, three beside each other, all over the same *seconds*."""
+def lines(panels: Sequence[Panel]) -> str:
+    """Return the panels, three beside each other, all over the same time."""
+    seconds = max(at for panel in panels for one in panel.series for at, _ in one.points)
     height = HEAD + CHART + LINE * (MOST_NAMED + 2) + GAP
     size = f"{WIDTH * ACROSS} {height * -(-len(panels) // ACROSS)}"
     width, whole = size.split()

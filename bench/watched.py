@@ -53,6 +53,11 @@ async def answer(data: str, user: User) -> None:
     await socket.to(user).send(data)
 
 
+@router.on_online
+@router.on_offline
+async def on_presence(user_id: str) -> None: ...
+
+
 router.add_job("/count", count_words)
 router.add_metrics()
 app.include_router(router)

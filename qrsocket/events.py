@@ -62,14 +62,16 @@ class NotSent:
 @dataclass(frozen=True, slots=True)
 class Relayed:
     """
-    This node has read messages and orders from Redis, all that came at once, and handed them to its connections.
+    This node has read messages and orders from Redis some times, and handed them to its connections. Told of many
+    readings together, since each takes some µs only.
 
     Attributes:
-        seconds: From the reading until they were written, or wait for a client that does not read fast enough.
+        seconds: For one reading in eight, until what it brought was written, or waits for a client that does not read
+            fast enough.
     """
 
     envelopes: int
-    seconds: float
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

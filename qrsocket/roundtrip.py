@@ -4,12 +4,13 @@ import asyncio
 import builtins
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import hiredis
@@ -183,19 +184,22 @@ async def arun_all(client: "redis.asyncio.Redis", calls: Iterable[Call[T]], pati
 
 def _noted(call: Call[Any]) -> AbstractContextManager[None]:
     """Tell those who observe of a round trip that is made in the block."""
-    return _observed(call) if events.observers else UNOBSERVED
+    return _Observed(call) if events.observers else UNOBSERVED
 
 
-@contextmanager
-def _observed(call: Call[Any]) -> Iterator[None]:
-    began_at, failure = time.monotonic(), None
-    try:
-        yield
-    except BaseException as error:
-        failure = type(error).__name__
-        raise
-    finally:
-        events.notify(RedisAsked(call.name, failure, time.monotonic() - began_at))
+class _Observed:
+    __slots__ = ("_began_at", "_call")
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call, self._began_at = call, time.monotonic()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        failure = None if kind is None else kind.__name__
+        events.notify(RedisAsked(self._call.name, failure, time.monotonic() - self._began_at))
 
 
 def _answer_blocking(client: "redis.Redis", call: Call[Any], words: tuple[Argument, ...]) -> Any:

@@ -105,7 +105,11 @@ def _status(answers: Sequence[Any], names: int) -> Status:
         queues,
         {state: jobs[state] for state in State if jobs[state]},
         sum(shard.others for shard in of_shards),
-        (*_troubles_of_nodes(nodes), *_troubles_of_queues(queues)),
+        (
+            *_troubles_of_nodes(nodes),
+            *_troubles_of_queues(queues),
+            *_troubles_of_workers(workers, jobs[State.REQUEUED]),
+        ),
     )
 
 
@@ -129,3 +133,8 @@ def _troubles_of_queues(queues: Sequence[Queue]) -> Iterator[str]:
     for queue in queues:
         if not queue.is_consumed:
             yield f"queue {queue.name} has no worker: {queue.jobs} waiting, the first for {duration(queue.seconds)}"
+
+
+def _troubles_of_workers(workers: Sequence[WorkerSeen], requeued: int) -> Iterator[str]:
+    if requeued and not workers:
+        yield f"no worker is there: {requeued} that another one had begun wait to be run again"

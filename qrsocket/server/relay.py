@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from qrsocket import events, spans
-from qrsocket.events import Missed, Relayed
+from qrsocket.events import Missed
 from qrsocket.fanout.publish import Envelope
 from qrsocket.fanout.subscriber import Subscriber
 from qrsocket.logger import Logger
@@ -12,6 +12,7 @@ from qrsocket.message import Kind
 from qrsocket.server.hops import deliver
 from qrsocket.server.hub import Hub
 from qrsocket.server.outbox import Outbox
+from qrsocket.server.readings import Readings
 from qrsocket.server.tracing import note_delivered
 from qrsocket.signing import Ring
 
@@ -44,6 +45,7 @@ class Relay:
         self._node, self._hub, self._outbox, self._ring = node, hub, outbox, ring
         self._on_probe, self._on_heartbeat, self._on_doubt = on_probe, on_heartbeat, on_doubt
         self._traced: list[Envelope] = []  # of this read, to be told of when they are written
+        self._readings = Readings()
         self._next: dict[bytes, int] = {}  # number of the next envelope, by channel; none since it was opened
 
     async def run(self, subscriber: Subscriber) -> None:
@@ -55,7 +57,7 @@ class Relay:
         self._on_doubt()  # what was published while it was not open did not come
 
     def _on_read(self, envelopes: list[tuple[bytes, bytes]]) -> None:
-        began_at = time.monotonic() if events.observers else 0.0
+        began_at = self._readings.begin() if events.observers else None
         tracer, began_ns = spans.tracer, time.time_ns()
         self._outbox.hold()
         try:
@@ -64,7 +66,7 @@ class Relay:
         finally:
             self._outbox.flush()
         if events.observers:
-            events.notify(Relayed(len(envelopes), time.monotonic() - began_at))
+            self._readings.end(len(envelopes), began_at)
         if tracer is not None and self._traced:
             traced, self._traced = self._traced, []
             note_delivered(tracer, traced, self._hub.count, began_ns)

@@ -34,6 +34,7 @@ def main(file: str) -> None:
             page.get_by_role("button", name="Send").click()
             expect(page.locator("#inbox")).to_contain_text("hello")
             expect(page.locator("#jobs tbody")).to_contain_text("failed")
+            expect(page.locator("#verdict")).to_contain_text("written")
             page.screenshot(path=file, full_page=True)
         finally:
             dev.stop()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qrsocket import events, spans
+from qrsocket.server.readings import TIMED_EVERY, TOLD_TOGETHER
 from qrsocket.server.relay import Relay
 from qrsocket.signing import Ring
 from tests.core.scene import Scene, Stub
@@ -170,10 +171,7 @@ async def test_what_is_missing_is_told_to_observers() -> None:
     with events.observed(observer):
         await Relayed().read([(NODE, envelope(1, 11)), (NODE, envelope(3, 12))])
 
-    missed, relayed = seen
-    assert events.Missed(2, 3) == missed
-    assert isinstance(relayed, events.Relayed)
-    assert 2 == relayed.envelopes
+    assert [events.Missed(2, 3)] == seen
 
 
 async def test_what_is_in_a_trace_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,3 +197,21 @@ async def test_without_a_tracer_a_trace_is_of_no_concern() -> None:
     The message of another process that has one is told as any other.
     """
     assert ["11 1"] == await Relayed().read([(NODE, envelope(1, 11, options=f"traceparent={PARENT}"))])
+
+
+async def test_readings_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Observers are told of many at once, and of few after a while: how much came, and how long one in eight took.
+    """
+    seen: list[Any] = []
+    last = TOLD_TOGETHER + TIMED_EVERY  # told with the next one that is timed
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        relayed = Relayed()
+        await relayed.read(*([(NODE, envelope(number, number + 10))] for number in range(1, last + 1)))
+        (told,) = [event for event in seen if isinstance(event, events.Relayed)]
+        assert (TOLD_TOGETHER + 1, TOLD_TOGETHER // TIMED_EVERY + 1) == (told.envelopes, len(told.seconds))
+        assert all(0 < seconds < 1 for seconds in told.seconds)
+
+        monkeypatch.setattr("qrsocket.server.readings.TOLD_EVERY", 0)
+        await relayed.read(*([(NODE, heartbeat(last))] for _ in range(2)))
+        assert [(TIMED_EVERY + 1, 2)] == [(event.envelopes, len(event.seconds)) for event in seen[-1:]]

@@ -172,6 +172,19 @@ def test_jobs_by_state_and_queues(read: Any, configure: Configure, redis: redis_
     assert ((), True) == (read().troubles, read().queues[0].is_consumed)
 
 
+def test_no_worker_for_what_was_begun(read: Any, keys: Keys) -> None:
+    """
+    Jobs that wait to be run again, while no worker is there, are what is wrong.
+    """
+    say("queued", "u:alice", "a")
+    say("started", "u:alice", "a", run="r")
+    say("ended", "u:alice", "a", run="r", state="requeued")
+
+    assert "no worker is there: 1 that another one had begun wait to be run again" in read().troubles
+    do(Jobs(keys, get_settings()).announce(["celery"], {}, "celery@a", CARD.to_json()))
+    assert () == read().troubles
+
+
 def test_jobs_of_everybody(redis_server: EmbeddedRedis) -> None:
     """
     They are listed with their users, running ones first and then the newest that have ended, and without results.

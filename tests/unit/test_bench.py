@@ -1,5 +1,6 @@
 """The parts of the benchmarks: frames, tables and the picture."""
 
+import re
 from io import StringIO
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from bench.frames import CLOSE, PING, TEXT, FrameReader, client_frame, server_frame
+from bench.lines import Panel, Series, lines
 from bench.picture import BAR, picture
 from bench.report import Column, noise, ratios, rounded, table
 
@@ -105,3 +107,17 @@ def test_the_picture_has_a_bar_for_each_contender() -> None:
 
     bars = [(bar.get("class"), int(bar.get("width", ""))) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")]
     assert [("bar", BAR // 2), ("mine", BAR)] == bars
+
+
+def test_lines_of_a_dashboard() -> None:
+    """
+    Each panel has its title, its greatest value with the unit, and a line for each series, with a gap where nothing is
+    known; one without values is empty.
+    """
+    known = Series("web <1>", [(0.0, 0.001), (5.0, float("nan")), (10.0, 0.004), (15.0, 0.002)])
+    panels = [Panel("Time of a send", "s", [known]), Panel("Gaps", "cps", [Series("none", [(0.0, float("nan"))])])]
+    drawn = lines(panels)
+
+    assert [False, True] == [panel.is_empty for panel in panels]
+    assert 1 == drawn.count(">Time of a send<") == drawn.count(">4 ms<") == drawn.count("web &lt;1&gt;<")
+    assert 1 == len(re.findall(r'd="M[\d.]+ [\d.]+M[\d.]+ [\d.]+L[\d.]+ [\d.]+"', drawn))
