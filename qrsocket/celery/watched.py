@@ -97,10 +97,7 @@ def settings_by_name(name: str) -> Settings:
 
 
 def _unwrapped(known: Any) -> Any:
-    """
-    Return the application or the task itself. `celery.current_app` is a Proxy, which has no weak references; so is a
-    task whose application is not finalized yet.
-    """
+    """Return the application or the task itself of a Proxy: `celery.current_app`, or a task that is not made yet."""
     return getattr(known, "_get_current_object", lambda: known)()
 
 
