@@ -340,6 +340,22 @@ async def test_what_a_client_says_when_it_goes(
     assert "canary" not in " ".join(str(vars(one)) for one in caplog.records if one.name.startswith("qrsocket"))
 
 
+@pytest.mark.not_on_lowest  # where uvicorn's class lends nothing, its close cannot be told from the client's
+async def test_what_the_protocol_ends(
+    serve: Serve, open_client: Open, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A frame that the WebSocket protocol refuses is a refusal of ours: the client has not closed.
+    """
+    configure(max_message_in_bytes=10)
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    await alice.send("x" * 11)
+    line = await until(lambda: next((one for one in lines(caplog) if one["text"] == "connection closed"), None))
+
+    assert (1009, "alice") == (line["code"], line["user"])
+    assert "exceeds limit of 10 bytes" in line["reason"]
+
+
 async def test_passwords_and_keys_are_not_in_the_log(
     serve: Serve, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:

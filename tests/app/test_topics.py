@@ -981,4 +981,5 @@ async def test_put_out_while_it_opens(serve: Serve, open_speaker: OpenSpeaker) -
     told.set()
 
     assert "removed" == (await ada.frames_until("left"))["why"]
-    assert 0 == await socket.topic("room:1").count()
+    while await socket.topic("room:1").count():  # Redis is told after the client
+        pass

@@ -25,7 +25,7 @@ def broker() -> Iterator[EmbeddedRedis]:
 
 
 # Not for the session: other tests count what Redis is asked, and a worker renews its lease there.
-@pytest.fixture(scope="package", params=["prefork", "threads", "solo", "gevent"])
+@pytest.fixture(scope="module", params=["prefork", "threads", "solo", "gevent"])
 def pool(request: pytest.FixtureRequest, broker: EmbeddedRedis, redis_server: EmbeddedRedis) -> Iterator[Running]:
     """
     A worker of `tests.processes.shapes`. A test that uses it runs once in each pool, or in those that it names:

@@ -427,7 +427,7 @@ def test_doctor_meets_another_program(configure: Configure) -> None:
     The doctor says that what answers is not Redis.
     """
     with another_program() as port:
-        configure(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=500 * MS)
+        configure(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=PATIENCE)
         result = qrsocket("doctor")
 
     assert 1 == result.exit_code
