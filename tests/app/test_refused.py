@@ -4,10 +4,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import NamedTuple
 
 import httpx2 as httpx
@@ -180,14 +182,14 @@ async def test_tls_that_is_not_trusted(
 
 
 async def test_tls_where_the_address_has_none(
-    serve: Serve, server: EmbeddedRedis, configure: Configure, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    serve: Serve, configure: Configure, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """
     A server that speaks TLS hangs up on a client that does not, which is told that it may be that.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(tmp_path))
-    async with between(server.port, tls=context) as port:
+    with speaking_tls(context) as port:
         configure(redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout=200 * MS)
         address = await serve(router_of_named_users())
         ready = await until_not_ready(address, "the connection is lost", "it does not answer in time")
@@ -205,6 +207,27 @@ def test_tls_where_the_server_has_none(server: EmbeddedRedis, configure: Configu
 
     assert Severity.FAULT is finding.severity
     assert TLS_OR_NOT in finding.advice
+
+
+@contextmanager
+def speaking_tls(context: ssl.SSLContext) -> Iterator[int]:
+    """A server that wants TLS, and hangs up on whoever speaks none; yields its port."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.settimeout(PATIENCE)
+            with suppress(OSError):
+                context.wrap_socket(self.request, server_side=True).close()
+
+    # Not asyncio's: that one leaves a connection open which is lost in the middle of its handshake.
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @asynccontextmanager
