@@ -1,7 +1,8 @@
 """What a worker says of itself as long as it lives: its tasks, for who queues them by name, its queues, what it is."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from pydantic_core import to_json
@@ -9,11 +10,14 @@ from pydantic_core import to_json
 from qrsocket import clients
 from qrsocket.celery.watched import options_of, settings_of
 from qrsocket.celery.watcher import watcher_of
-from qrsocket.jobs.census import Card
+from qrsocket.jobs.census import Card, Scheduled
 from qrsocket.jobs.table import Jobs
 from qrsocket.keys import Keyspace
 from qrsocket.process import this_process
 from qrsocket.roundtrip import run
+
+# What a worker says of itself is read for each look into the console.
+MOST_SCHEDULES = 50
 
 _ended = threading.Event()
 
@@ -64,7 +68,25 @@ def _card_of(worker: Any, queues: Collection[str]) -> bytes:
     # Where its class is not made yet, what was asked for: "prefork", or a path to another class.
     pool = getattr(worker.pool_cls, "__module__", worker.pool_cls)
     name, size = str(pool).rpartition(".")[2], worker.concurrency or 0
-    return Card(**this_process(), pool=name, concurrency=size, queues=tuple(sorted(queues))).to_json()
+    schedules = tuple(schedules_of(worker.app))[:MOST_SCHEDULES]
+    return Card(
+        **this_process(), pool=name, concurrency=size, queues=tuple(sorted(queues)), schedules=schedules
+    ).to_json()
+
+
+def schedules_of(app: Any) -> Iterator[Scheduled]:
+    """Yield what the beat schedule of *app* has, without arguments. What is no entry is left out: beat says so."""
+    for name, entry in dict(app.conf.beat_schedule or {}).items():
+        task = entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", None)
+        when = entry.get("schedule") if isinstance(entry, Mapping) else getattr(entry, "schedule", None)
+        if task and when is not None:
+            yield Scheduled(str(name), str(task), _when(when))
+
+
+def _when(schedule: Any) -> str:
+    every = getattr(schedule, "run_every", schedule)  # Celery's own of a number or a timedelta
+    seconds = every.total_seconds() if isinstance(every, timedelta) else every
+    return f"every {seconds:g} s" if isinstance(seconds, (int, float)) else str(schedule)
 
 
 def _queues(app: Any) -> set[str]:

@@ -165,6 +165,8 @@ function showRest(status) {
     name, ...(card ? [`${card.host}:${card.pid}, ${card.version}`, `${card.pool}, ${card.concurrency} at once`, card.queues.join(", ")] : ["", "", ""]),
     span(lease_left),
   ]);
+  const schedules = new Map(status.workers.flatMap(({ card }) => card?.schedules ?? []).map(one => [`${one.name} ${one.task}`, one]));
+  table($("schedules"), [...schedules.values()], one => `${one.name} ${one.task}`, one => [one.name, one.task, one.when]);
   table($("online"), status.some_users, user => user, user => [
     user, action("Close", `Close connections of ${user}`, () => confirm(`Close all connections of ${user}?`) &&
       order("close", { user }, told => `${count(told.connections, "connection")} of ${user} closed`)),

@@ -16,6 +16,20 @@ MOST_SEEN = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduled:
+    """
+    An entry of a beat schedule.
+
+    Attributes:
+        when: "every 60 s", or as Celery shows it: "<crontab: 0 7 * * * (m/h/dM/MY/d)>".
+    """
+
+    name: str
+    task: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """
     What a worker says of itself.
@@ -24,6 +38,7 @@ class Card:
         pool: "prefork", "gevent" …
         concurrency: Jobs that it runs at one time.
         queues: And patterns that lead to them.
+        schedules: The beat schedule of its application. Whether a beat runs it, a worker does not know.
     """
 
     version: str
@@ -32,6 +47,7 @@ class Card:
     pool: str
     concurrency: int
     queues: tuple[str, ...] = ()
+    schedules: tuple[Scheduled, ...] = ()
 
     def to_json(self) -> bytes:
         return to_json(self)
@@ -42,7 +58,8 @@ class Card:
         told = from_json(text)
         known = {name: told[name] for name in Card.__slots__ if name in told}
         try:
-            return Card(**{**known, "queues": tuple(known.get("queues", ()))})
+            schedules = tuple(Scheduled(**one) for one in known.get("schedules", ()))
+            return Card(**{**known, "queues": tuple(known.get("queues", ())), "schedules": schedules})
         except TypeError:
             return None
 

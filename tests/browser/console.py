@@ -8,6 +8,7 @@ from qrsocket.server import SocketRouter
 
 app, router, tasks = FastAPI(), SocketRouter("/socket"), install(Celery("console"))
 shy = SocketRouter("/shy")
+tasks.conf.beat_schedule = {"nightly": {"task": "tests.browser.console.wait", "schedule": 86_400.0}}
 
 
 @tasks.task

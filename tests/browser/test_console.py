@@ -77,6 +77,7 @@ def test_who_opens_it_sees_himself(browser: Browser, node: WebNode) -> None:
     expect(console.row("nodes", name)).to_contain_text("0 B")
     expect(console.row("workers", "celery")).to_contain_text("prefork, 2 at once")
     expect(console.row("online", "alice")).to_be_visible()
+    expect(console.row("schedules", "nightly")).to_contain_text("tests.browser.console.wait" + "every 86400 s")
     assert [] == console.problems
 
 

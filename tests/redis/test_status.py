@@ -8,7 +8,7 @@ import redis as redis_py
 
 from qrsocket import clients, status
 from qrsocket.embedded_redis import EmbeddedRedis
-from qrsocket.jobs.census import MOST_SEEN, Card, WorkerSeen
+from qrsocket.jobs.census import MOST_SEEN, Card, Scheduled, WorkerSeen
 from qrsocket.jobs.table import Answer, Beat, JobKey, Jobs
 from qrsocket.keys import Keys, Keyspace
 from qrsocket.presence import census as presence
@@ -23,7 +23,7 @@ from tests.conftest import Configure
 from tests.redis.conftest import GRACE, LEASE, NewNode, Node
 
 FIGURES = Figures("0.1.0", "web1", 7, 1_700_000_000.0, 3, 12.5, 4096, 1, 0.001)
-CARD = Card("0.1.0", "box", 8, "prefork", 4, ("celery", "emails"))
+CARD = Card("0.1.0", "box", 8, "prefork", 4, ("celery", "emails"), (Scheduled("nightly", "tidy", "every 60 s"),))
 
 
 @pytest.fixture(params=["sync", "async"])
