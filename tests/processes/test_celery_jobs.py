@@ -390,7 +390,7 @@ def test_a_task_is_remembered_for_longer_than_it_may_come_back(
     app.conf.update(task_always_eager=True, broker_transport_options=options)
     install(app)
 
-    @app.task
+    @app.task(shared=False)
     def send() -> str:
         return blocking.to("alice").send("hi").message_id
 
