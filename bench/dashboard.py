@@ -215,8 +215,8 @@ def main(
     """Print which panels stayed empty, and which alerts fired."""
     seen, fired = asyncio.run(watch(minutes * 60))
     for panel in seen:
-        most = max((value for one in panel.series for _, value in one.points if value == value), default=None)
-        _say(f"{panel.title}: " + ("EMPTY" if panel.is_empty else f"{len(panel.series)} series, at most {most:.4g}"))
+        told = "EMPTY" if panel.most is None else f"{len(panel.series)} series, at most {panel.most:.4g}"
+        _say(f"{panel.title}: {told}")
     for alert in fired:
         _say(f"alert {alert}")
     if picture is not None:

@@ -34,27 +34,26 @@ class Panel(NamedTuple):
     series: Sequence[Series]
 
     @property
-    def is_empty(self) -> bool:
-        return not any(math.isfinite(value) for one in self.series for _, value in one.points)
+    def most(self) -> float | None:
+        """The greatest value; None if there is none."""
+        return max((value for one in self.series for _, value in one.points if math.isfinite(value)), default=None)
 
 
 def lines(panels: Sequence[Panel]) -> str:
     """Return the panels, three beside each other, all over the same time."""
     seconds = max(at for panel in panels for one in panel.series for at, _ in one.points)
     height = HEAD + CHART + LINE * (MOST_NAMED + 2) + GAP
-    size = f"{WIDTH * ACROSS} {height * -(-len(panels) // ACROSS)}"
-    width, whole = size.split()
+    width, whole = WIDTH * ACROSS, height * -(-len(panels) // ACROSS)
     drawn = []
     for number, panel in enumerate(panels):
         x, y = number % ACROSS * WIDTH, number // ACROSS * height
         drawn.append(f'<g transform="translate({x} {y})">\n{_panel(panel, seconds)}\n</g>')
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{whole}" viewBox="0 0 {size}">'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{whole}" viewBox="0 0 {width} {whole}">'
     return "\n".join([head, f"<style>{STYLE}</style>", *drawn, "</svg>\n"])
 
 
 def _panel(panel: Panel, seconds: float) -> str:
-    finite = [value for one in panel.series for _, value in one.points if math.isfinite(value)]
-    most, across, floor = max(finite, default=0) or 1.0, WIDTH - LEFT - GAP, HEAD + CHART
+    most, across, floor = panel.most or 1.0, WIDTH - LEFT - GAP, HEAD + CHART
     parts = [
         f'<text class="title" x="{LEFT}" y="16">{escape(panel.title)}</text>',
         f'<path class="axis" d="M{LEFT} {HEAD}V{floor}H{LEFT + across}"/>',

@@ -85,7 +85,7 @@ class Offered:
         offset: Of the message in *stream*; None if it is not kept.
         written: Connections to which it is written.
         waiting: Those for which it waits, since their clients do not read fast enough.
-        dropped: Those that do not get it: they are closing, or it is not kept and they are too slow.
+        dropped: Those that do not get it: they are closing, or it is not kept and they are too slow or have not begun.
         behind: Those that read it from Redis, after what they have missed.
         left_out: Those that it is not meant for: `socket.others`.
     """

@@ -16,7 +16,7 @@ FATES = {
     "written": "written",
     "waiting": "waits: its client reads slowly",
     "behind": "read from the stream: it came late, or something before it was missed",
-    "dropped": "dropped: the connection is closing, or reads too slowly for what is not kept",
+    "dropped": "dropped: it is closing, or it reads too slowly, or has not begun, for what is not kept",
     "left_out": "left out: it is not for this connection",
 }
 

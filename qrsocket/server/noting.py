@@ -70,10 +70,9 @@ def note_offered(feed: Feed, stream: Stream, offset: int | None, envelope: Envel
     """Tell those who observe each message what is about to become of this one."""
     message, is_next = envelope.message, (feed.epoch, feed.offset + 1) == (envelope.epoch, offset)
     places: dict[str, list[str]] = {"written": [], "waiting": [], "dropped": [], "behind": [], "left_out": []}
-    for subscription in feed.begun:
-        connection = subscription.connection
-        is_live = connection.id in feed.live and is_next
-        places[_place(connection, message, is_live=is_live, is_kept=offset is not None)].append(connection.id)
+    for subscription in (*feed.live.values(), *feed.behind.values()):
+        id, is_kept = subscription.connection.id, offset is not None
+        places[_place(subscription, message, is_live=id in feed.live and is_next, is_kept=is_kept)].append(id)
     ids = {place: tuple(connections) for place, connections in places.items()}
     events.notify(Offered(envelope.message_id, message.kind.name.lower(), stream, offset, **ids))
 
@@ -103,10 +102,12 @@ def note_recovered(subscription: Subscription, entries: Sequence[Entry], *, is_l
         events.notify(Recovered(connection.id, connection.user, stream, len(entries), first, last, is_level))
 
 
-def _place(connection: Connection, message: Message, *, is_live: bool, is_kept: bool) -> str:
+def _place(subscription: Subscription, message: Message, *, is_live: bool, is_kept: bool) -> str:
+    connection, has_begun = subscription.connection, subscription.position is not None
     if not connection.is_meant(message):
         return "left_out"
-    if connection.closing is not None or not (is_kept or connection.has_room or message.options.latest):
+    is_taken = is_kept or (has_begun and (connection.has_room or message.options.latest))
+    if connection.closing is not None or not is_taken:
         return "dropped"
     if is_kept and not is_live:
         return "behind"

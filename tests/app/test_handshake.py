@@ -2,20 +2,20 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from qrsocket import SocketError, User, authenticated, socket
 from qrsocket.server import SocketRouter
+from qrsocket.server.lifespan import running_node
 from tests.app.conftest import Serve
 from tests.app.routers import router_of_named_users
 from tests.clients import Open
-from tests.conftest import MS, Configure
+from tests.conftest import MS, Configure, until
 
 
 async def refusal(opening: Any) -> tuple[int, str]:
@@ -221,7 +221,8 @@ async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: C
     A node with as many connections as it takes answers the next with 503, and says when to come back.
     """
     configure(max_connections_per_node=2)
-    address = await serve(router_of_named_users())
+    app = FastAPI()
+    address = await serve(router_of_named_users(), app=app)
     taken = [await open_client(address) for _ in range(2)]
 
     with pytest.raises(InvalidStatus) as refused:
@@ -231,10 +232,10 @@ async def test_a_full_node_says_so(serve: Serve, open_client: Open, configure: C
     await taken[0].connection.close()
     await taken[1].send("still served")
     assert {"echo": "still served"} == await taken[1].receive()
-    while True:  # its place is free once the node has seen the end of it
-        with suppress(InvalidStatus, ConnectionClosed):
-            await (await open_client(address)).send("served")
-            break
+    node = running_node(app)
+    assert node is not None
+    await until(lambda: node.sessions == 1)
+    await (await open_client(address)).send("served")
 
 
 @pytest.mark.parametrize("compression", [False, True])

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -17,7 +18,7 @@ from starlette.routing import Mount
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from qrsocket import socket
+from qrsocket import events, socket
 from qrsocket.embedded_redis import EmbeddedRedis
 from qrsocket.server import SocketRouter
 from qrsocket.server.framing import TEXT, framed
@@ -124,6 +125,19 @@ async def test_everything_in_order(
     assert [200_000] * 4 == [size // 10_000 * 10_000 for size in sizes]
     assert (4101, "bye") == (client.close_code, client.close_reason)
     assert compression == bool(client.protocol.extensions) or name == "another one"
+
+
+async def test_a_head_that_is_refused_is_told(redis_server: EmbeddedRedis) -> None:
+    """
+    Those who observe learn of what the HTTP protocol answers in place of the application.
+    """
+    seen: list[object] = []
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        async with serving(app_with(talking()), **LANES["ours"]) as address, httpx.AsyncClient() as http:
+            headers = {f"x-{number}": "1" for number in range(101)}
+            assert 431 == (await http.get(f"http://{address}/socket/ready", headers=headers)).status_code
+
+    assert events.Refused(431, "Request Header Fields Too Large") in seen
 
 
 @pytest.mark.parametrize("name", LANES)

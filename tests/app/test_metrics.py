@@ -400,6 +400,33 @@ async def test_what_comes_from_redis(serve: Serve, open_client: Open, configure:
     assert all(0 < event.seconds < PATIENCE for kind in timed for event in seen.of(kind))
 
 
+async def test_what_a_node_has(serve: Serve, open_client: Open, configure: Configure, seen: Seen) -> None:
+    """
+    With each renewal of its lease: users once, however many connections they have, and the topics joined.
+    """
+    configure(renew_interval=20 * MS)
+    address = await serve(router_of_named_users())
+    for user in ("alice", "alice", "bob"):
+        await open_client(address, f"/socket?user={user}")
+    await socket.to(["alice", "bob"]).join("room")
+
+    wanted = Counted(users=2, topics=2, waiting_messages=0, waiting_bytes=0, behind=0)  # and `*`, everyone's
+    await until(lambda: wanted in seen.of(Counted))
+
+
+async def test_messages_that_are_refused(serve: Serve, open_client: Open, configure: Configure, seen: Seen) -> None:
+    """
+    Whose it was, and why.
+    """
+    configure(rate=1, rate_burst=1)
+    alice = await open_client(await serve(router_of_named_users()), "/socket?user=alice")
+    for _ in range(2):
+        await alice.send("hi")
+    await until(lambda: seen.of(MessageRefused))
+
+    assert {("alice", "rate")} == {(refused.user, refused.cause) for refused in seen.of(MessageRefused)}
+
+
 async def test_what_was_missed_and_read_again(
     serve: Serve, open_client: Open, configure: Configure, seen: Seen, redis: Redis
 ) -> None:

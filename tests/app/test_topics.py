@@ -40,8 +40,7 @@ async def test_nothing_comes_after_a_leave(serve: Serve, open_client: Open) -> N
         user.send("for her")
 
     await socket.to("alice").join("room")
-    while await socket.topic("room").count() != 1:
-        pass
+    await counted("room", 1)
     await socket.topic("room").send("for the room")
     assert "for the room" == await alice.receive_text()
     at_once(go)
@@ -53,20 +52,24 @@ async def test_the_last_order_counts(serve: Serve, open_client: Open) -> None:
     Of orders to join and to leave that a node reads together.
     """
     await open_client(await serve(router_of_named_users()), "/socket?user=alice")
-    user, room = blocking.to("alice"), socket.topic("room")
+    alice = blocking.to("alice")
 
     def order(*orders: Callable[[str], object]) -> Callable[[], None]:
         return lambda: [each("room") for each in orders] and None
 
-    at_once(order(user.join, user.leave, user.join))
-    while await room.count() != 1:
-        pass
+    at_once(order(alice.join, alice.leave, alice.join))
+    await counted("room", 1)
     for _ in range(5):
-        at_once(order(user.join, user.leave))
-        while await room.count() != 0:
-            pass
-        at_once(order(user.leave, user.join))
-        while await room.count() != 1:
+        at_once(order(alice.join, alice.leave))
+        await counted("room", 0)
+        at_once(order(alice.leave, alice.join))
+        await counted("room", 1)
+
+
+async def counted(topic: str, members: int) -> None:
+    """Wait until so many have joined *topic*, as Redis knows it."""
+    async with asyncio.timeout(PATIENCE):
+        while await socket.topic(topic).count() != members:
             pass
 
 
@@ -981,5 +984,4 @@ async def test_put_out_while_it_opens(serve: Serve, open_speaker: OpenSpeaker) -
     told.set()
 
     assert "removed" == (await ada.frames_until("left"))["why"]
-    while await socket.topic("room:1").count():  # Redis is told after the client
-        pass
+    await counted("room:1", 0)  # Redis is told after the client

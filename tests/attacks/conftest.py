@@ -7,9 +7,10 @@ import pytest
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
 from tests.attacks.node import Node, attacked
 from tests.attacks.witness import Witness
+from tests.conftest import MS
 
 # Short, so that the tests are quick. Compression is on: it is off by default, and can be attacked.
-HEAD_TIMEOUT = 1.0
+HEAD_TIMEOUT = 300 * MS
 ENVIRONMENT = {
     "QRSOCKET_HEAD_TIMEOUT": str(HEAD_TIMEOUT),
     "QRSOCKET_HANDSHAKE_TIMEOUT": "0.5",

@@ -17,7 +17,7 @@ from tests.core.test_outgoing import Client
 from tests.core.test_relay import NODE, Relayed, envelope, heartbeat
 
 ROOM = "t:room"
-DROPPED = "message dropped: the connection is closing, or reads too slowly for what is not kept"
+DROPPED = "message dropped: it is closing, or it reads too slowly, or has not begun, for what is not kept"
 READ = "message read from the stream: it came late, or something before it was missed"
 
 
@@ -138,6 +138,18 @@ async def test_who_is_behind(scene: Scene, caplog: pytest.LogCaptureFixture) -> 
     ] == caplog.messages
     caplog.clear()
     deliver(scene, text(), 12)
+    assert [("c1", READ)] == fates(caplog)
+
+
+async def test_who_has_not_begun(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A message that is not kept is not for it; one that is kept it reads when it begins.
+    """
+    scene.hub.subscribe(scene.connect("c1"), ROOM)
+    deliver(scene, text(), None)
+    assert [("c1", DROPPED)] == fates(caplog)
+
+    deliver(scene, text(), 11)
     assert [("c1", READ)] == fates(caplog)
 
 

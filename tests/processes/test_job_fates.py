@@ -245,7 +245,6 @@ async def test_a_job_is_known_by_its_task(stage: Stage, shared: Running) -> None
     assert not {*unwatched} & stage.told.keys()
 
 
-@pytest.mark.parametrize("pool_name", ["prefork"], indirect=True)
 @pytest.mark.parametrize("is_late", [False], ids=["early"], indirect=True)
 @pytest.mark.timeout(120)
 async def test_a_job_that_is_queued_by_its_name(stage: Stage, broker: EmbeddedRedis) -> None:

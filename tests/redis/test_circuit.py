@@ -4,13 +4,15 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis as redis_py
 
-from qrsocket import Unavailable, clients, socket, sync
+from qrsocket import Unavailable, clients, events, socket, sync
 from qrsocket.embedded_redis import EmbeddedRedis, embedded_redis
+from qrsocket.events import CircuitChanged
 from qrsocket.keys import Keyspace
 from qrsocket.presence import table
 from qrsocket.roundtrip import arun
@@ -49,6 +51,20 @@ def test_all_pass_while_redis_answers() -> None:
     circuit.answered(NOW)
 
     assert [True] * 3 == [fresh, is_admitted(circuit, NOW), is_admitted(circuit, NOW + 1e6)]
+
+
+def test_observers_are_told() -> None:
+    """
+    That it opens and that it closes, once each.
+    """
+    seen: list[object] = []
+    with events.observed(SimpleNamespace(on_event=seen.append)):
+        circuit = failed()
+        circuit.failed(NOW + 2, began=NOW)
+        circuit.answered(NOW + 4)
+        circuit.answered(NOW + 5)
+
+    assert [CircuitChanged(is_open=True), CircuitChanged(is_open=False)] == seen
 
 
 def test_none_passes_after_a_failure() -> None:
